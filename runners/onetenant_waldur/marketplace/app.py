@@ -1,0 +1,92 @@
+"""The Flask application: routes, tokens, and answers as Django REST framework shapes them."""
+
+import json
+from collections.abc import Callable
+
+import flask
+from werkzeug.exceptions import NotFound
+
+from onetenant_waldur.marketplace import offerings, orders, providers, refusals, resources, usages, users
+from onetenant_waldur.marketplace.endpoints import Call, Reply, Route
+from onetenant_waldur.marketplace.records import User
+from onetenant_waldur.marketplace.state import State
+
+
+ROUTES: tuple[Route, ...] = (
+    *users.ROUTES,
+    *offerings.ROUTES,
+    *providers.ROUTES,
+    *orders.ROUTES,
+    *resources.ROUTES,
+    *usages.ROUTES,
+)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+HTML = "text/html; charset=utf-8"
+
+
+def _page(title: str, text: str) -> str:
+    """Django's bare page for what never reached Django REST framework."""
+    head = f'\n<!doctype html>\n<html lang="en">\n<head>\n  <title>{title}</title>\n</head>\n'
+    return f"{head}<body>\n  <h1>{title}</h1><p>{text}</p>\n</body>\n</html>\n"
+
+
+def create_app(state: State) -> flask.Flask:
+    """An application that answers from and writes to a state."""
+    app = flask.Flask("onetenant_waldur.marketplace", static_folder=None)
+    app.url_map.strict_slashes = True
+    for route in ROUTES:
+        app.add_url_rule(
+            f"/api/{route.path}",
+            endpoint=route.path,
+            view_func=_view(state, route),
+            methods=METHODS,
+            provide_automatic_options=False,
+        )
+    app.register_error_handler(NotFound, _no_page)
+    return app
+
+
+def _no_page(_error: NotFound) -> flask.Response:
+    text = "The requested resource was not found on this server."
+    return flask.Response(_page("Not Found", text), 404, content_type=HTML)
+
+
+def _view(state: State, route: Route) -> Callable[..., flask.Response]:
+    def view(**parts: str) -> flask.Response:
+        # One request at a time, as if each were a transaction.
+        with state.lock:
+            try:
+                reply = _serve(state, route, parts)
+            except refusals.ServerError:
+                return flask.Response(_page("Server Error (500)", ""), 500, content_type=HTML)
+            except refusals.Refusal as refusal:
+                reply = Reply(refusal.body, refusal.status, refusal.headers)
+            return _respond(reply, route)
+
+    return view
+
+
+def _serve(state: State, route: Route, parts: dict[str, str]) -> Reply:
+    request = flask.request
+    user = _authenticate(state, request.headers.get("Authorization", ""))
+    call = Call(state, user, f"{request.host_url}api/", request.url, request.args, request.get_data())
+    return route.view(request.method)(call, **parts)
+
+
+def _authenticate(state: State, header: str) -> User:
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "token":
+        raise refusals.unauthenticated("Authentication credentials were not provided.")
+    for user in state.users:
+        if user.token == token.strip():
+            return user
+    raise refusals.unauthenticated("Invalid token.")
+
+
+def _respond(reply: Reply, route: Route) -> flask.Response:
+    response = flask.Response(status=reply.status, headers={"Allow": route.allow, **reply.headers})
+    del response.headers["Content-Type"]
+    if reply.body is not None:
+        response.set_data(json.dumps(reply.body, ensure_ascii=False, separators=(",", ":")).encode())
+        response.headers["Content-Type"] = "application/json"
+    return response

@@ -1,0 +1,328 @@
+"""The agent's settings: the YAML file that operators of a Waldur site agent have today, read strictly."""
+
+import difflib
+import uuid
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import attrs
+import yaml
+
+from onetenant_waldur.settings_values import (
+    INFO,
+    NO,
+    VDC,
+    Billing,
+    Credentials,
+    Factor,
+    Id,
+    LogLevel,
+    NotYet,
+    ResourceType,
+    Secret,
+    WebUrl,
+    structure,
+)
+from opennebula_tenancy import Metric, SettingsError, StorageScope
+
+
+OURS = "opennebula"
+"""The name of this backend in `backend_type` and in the `*_backend` fields."""
+
+
+@attrs.frozen(kw_only=True)
+class Placement:
+    """Where the tenants of an offering go. Each may stand in `backend_settings`, or in Waldur's plugin options.
+
+    Attributes:
+        zone_id: The zone that the clusters are in.
+        cluster_ids: The clusters that a tenant may use; all of them when empty or None.
+        external_network_id: The network whose leases count as floating IPs.
+        virtual_router_template_id: The template of the router between a tenant's network and the external one.
+        storage_scope: What counts as storage.
+        storage_datastores: The image datastores that a limit of storage holds on; those of the clusters when None.
+    """
+
+    zone_id: Id | None = None
+    cluster_ids: tuple[Id, ...] | None = None
+    external_network_id: Id | None = None
+    virtual_router_template_id: Id | None = None
+    storage_scope: StorageScope | None = None
+    storage_datastores: tuple[Id, ...] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Backend(Placement):
+    """`backend_settings`: how to reach OpenNebula, and where tenants go.
+
+    Attributes:
+        api_url: The XML-RPC endpoint.
+        credentials: `user:password`.
+        resource_type: What a resource is. Only `vdc` in this version.
+        allocation_prefix: What the names of tenants begin with.
+        backend_id_max_retries: How many names are tried under the policy of naming tenants after projects.
+    """
+
+    api_url: WebUrl
+    credentials: Credentials = attrs.field(repr=False)
+    resource_type: ResourceType = VDC
+    create_opennebula_user: NotYet = NO
+    keycloak_enabled: NotYet = NO
+    soft_delete: NotYet = NO
+    allocation_prefix: str = ""
+    backend_id_max_retries: int = 50
+
+
+ELSEWHERE = frozenset(
+    {
+        # of the router and the network
+        "vn_mad", "vxlan_phydev", "default_dns", "internal_network_base", "internal_network_prefix",
+        "subnet_prefix_length", "security_group_defaults", "sched_requirements",
+        # of offerings of virtual machines
+        "parent_vdc_backend_id", "template_id", "model", "model_image_id", "engine_image_id",
+        # of logins
+        "keycloak", "saml_mapping_file", "default_user_role", "vdc_roles",
+        # of the stock agent's core; numeric ids need no check of uniqueness
+        "project_prefix", "check_backend_id_uniqueness", "check_all_offerings", "default_account",
+        "default_homedir_umask",
+    }
+)  # fmt: skip
+"""Keys of `backend_settings` that existing files carry and an offering of VDCs has no use for."""
+
+
+@attrs.frozen(kw_only=True)
+class ComponentOverride:
+    """An entry of `backend_components`: what is said here counts more than what Waldur says.
+
+    Attributes:
+        unit_factor: How many of OpenNebula's units one of Waldur's is.
+        unit_factor_reporting: The same once more: there is one factor for all directions.
+        accounting_type: How it is billed.
+        metric: What OpenNebula counts for it, where its name does not say so: `DATASTORE/SIZE`.
+    """
+
+    unit_factor: Factor | None = None
+    unit_factor_reporting: Factor | None = None
+    accounting_type: Billing | None = None
+    metric: Metric | None = None
+
+
+@attrs.frozen(kw_only=True)
+class OfferingSettings:
+    """An entry of `offerings`.
+
+    Attributes:
+        name: What the log calls it.
+        waldur_api_url: The root of Waldur's API.
+        waldur_api_token: The token of a user who may manage the offering's orders and resources.
+        waldur_offering_uuid: The offering in Waldur.
+        verify_ssl: Whether to verify the certificate of Waldur.
+        backend_type: Whose settings `backend_settings` are.
+        backend_settings: How to reach OpenNebula.
+        backend_components: What is to be said about components otherwise than Waldur says it.
+        order_processing_backend: Who processes the orders. Where all such fields are empty, this agent does all.
+        reporting_backend: Who reports usage.
+        membership_sync_backend: Who synchronises members; never this agent.
+        stomp_enabled: Whether Waldur tells of orders; this agent asks instead.
+    """
+
+    name: str
+    waldur_api_url: WebUrl
+    waldur_api_token: Secret = attrs.field(repr=False)
+    waldur_offering_uuid: uuid.UUID
+    verify_ssl: bool = True
+    backend_type: str
+    backend_settings: Backend
+    backend_components: Mapping[str, ComponentOverride] = attrs.field(factory=dict)
+    order_processing_backend: str | None = None
+    reporting_backend: str | None = None
+    membership_sync_backend: str | None = None
+    stomp_enabled: bool = False
+
+    @property
+    def processes_orders(self) -> bool:
+        """Whether this agent processes its orders."""
+        return self._does(self.order_processing_backend)
+
+    @property
+    def reports_usage(self) -> bool:
+        """Whether this agent reports its usage."""
+        return self._does(self.reporting_backend)
+
+    def _does(self, field: str | None) -> bool:
+        none_is_set = not (self.order_processing_backend or self.reporting_backend or self.membership_sync_backend)
+        return none_is_set or field == OURS
+
+    def secrets(self) -> Iterator[str]:
+        """What must not appear in any text that leaves the agent."""
+        yield self.waldur_api_token
+        credentials = self.backend_settings.credentials
+        yield credentials
+        yield credentials.partition(":")[2]
+
+
+@attrs.frozen(kw_only=True)
+class General:
+    """What stands beside `offerings`.
+
+    Attributes:
+        timezone: Whose months are the months of usage reports.
+        global_proxy: The proxy on the way to Waldur.
+        log_level: From which level on to log.
+        expose_backend_error_details: Whether the customer may read what OpenNebula said to a failed order.
+    """
+
+    timezone: ZoneInfo = attrs.field(factory=lambda: ZoneInfo("UTC"))
+    global_proxy: str | None = None
+    log_level: LogLevel = INFO
+    expose_backend_error_details: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """The whole file.
+
+    Attributes:
+        general: What holds for all offerings.
+        offerings: The offerings that are this agent's.
+        remarks: What the file asks for and this agent does not do, to be said once.
+    """
+
+    general: General
+    offerings: tuple[OfferingSettings, ...]
+    remarks: tuple[str, ...] = ()
+
+    def secrets(self) -> frozenset[str]:
+        """What must not appear in any text that leaves the agent."""
+        return frozenset(secret for offering in self.offerings for secret in offering.secrets() if secret)
+
+
+def load(path: Path) -> Settings:
+    """Read a settings file.
+
+    Args:
+        path: The YAML file.
+
+    Returns:
+        The settings.
+
+    Raises:
+        SettingsError: The file cannot be read, or a value in it cannot be: all problems at once, each with its path.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: not a text in UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        # The error's own text quotes the line, which may hold a password.
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise SettingsError(f"{path}{line}: {error.problem}") from None
+    except yaml.YAMLError:
+        raise SettingsError(f"{path}: not YAML") from None
+    return parse(document)
+
+
+def parse(document: Any) -> Settings:
+    """Check and convert what a settings file says.
+
+    Args:
+        document: The file's content, of dictionaries and lists.
+
+    Returns:
+        The settings.
+
+    Raises:
+        SettingsError: A value cannot be: all problems at once, each with its path.
+    """
+    if not isinstance(document, dict):
+        raise SettingsError("the settings: expected a mapping with the key offerings")
+    entries = document.get("offerings")
+    if not isinstance(entries, list) or not entries:
+        raise SettingsError("offerings: expected a list with at least one offering")
+    problems: list[str] = []
+    general = structure(document, General, "", problems)
+    remarks = [f"{key}: not done by this agent" for key in _NOT_DONE if document.get(key)]
+    if isinstance(shipping := document.get("log_shipping"), dict) and shipping.get("enabled"):
+        remarks.append("log_shipping: not done by this agent")
+    offerings: list[OfferingSettings] = []
+    for index, entry in enumerate(entries):
+        path = f"offerings[{index}]"
+        if _is_foreign(entry):
+            remarks.append(f"{path}: of another backend, left to its agent")
+            continue
+        offering = structure(entry, OfferingSettings, path, problems)
+        if isinstance(entry, dict):
+            problems.extend(_unknown_keys(entry.get("backend_settings"), f"{path}.backend_settings"))
+        if offering is not None:
+            problems.extend(_component_problems(offering, path))
+            remarks.extend(_offering_remarks(offering, path))
+            offerings.append(offering)
+    for index, offering in enumerate(offerings):
+        if any(offering.waldur_offering_uuid == other.waldur_offering_uuid for other in offerings[:index]):
+            problems.append(f"offerings: {offering.waldur_offering_uuid} stands there twice")
+    if not offerings and not problems:
+        problems.append(f"offerings: none has the backend {OURS}")
+    if problems or general is None:
+        raise SettingsError(*problems)
+    return Settings(general=general, offerings=tuple(offerings), remarks=tuple(remarks))
+
+
+_NOT_DONE = ("sentry_dsn", "elastic_apm_server_url")
+
+
+def placement(options: Mapping[str, Any], path: str) -> Placement:
+    """Read the placement from plugin options, which carry much else.
+
+    Args:
+        options: The plugin options of an offering, as Waldur has them.
+        path: What to call them in a problem.
+
+    Returns:
+        What they say about placement.
+
+    Raises:
+        SettingsError: A value cannot be: all problems at once.
+    """
+    problems: list[str] = []
+    found = structure(dict(options), Placement, path, problems)
+    if found is None:
+        raise SettingsError(*problems)
+    return found
+
+
+def _is_foreign(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not isinstance(kind := entry.get("backend_type"), str):
+        return False
+    fields = ("order_processing_backend", "reporting_backend", "membership_sync_backend")
+    return kind.lower() != OURS and all(entry.get(field) != OURS for field in fields)
+
+
+def _unknown_keys(section: Any, path: str) -> Iterator[str]:
+    if not isinstance(section, dict):
+        return
+    known = {field.name for field in attrs.fields(Backend)}
+    for key in section:
+        if key not in known | ELSEWHERE:
+            near = difflib.get_close_matches(str(key), known | ELSEWHERE, 1)
+            yield f"{path}.{key}: unknown" + (f"; is {near[0]} meant?" if near else "")
+
+
+def _component_problems(offering: OfferingSettings, path: str) -> Iterator[str]:
+    for name, component in offering.backend_components.items():
+        if component.unit_factor_reporting not in {None, component.unit_factor or Fraction(1)}:
+            yield (
+                f"{path}.backend_components.{name}.unit_factor_reporting: "
+                "one factor applies to orders and reports alike; set unit_factor alone"
+            )
+
+
+def _offering_remarks(offering: OfferingSettings, path: str) -> Iterator[str]:
+    if offering.membership_sync_backend == OURS:
+        yield f"{path}.membership_sync_backend: members are not synchronised by this agent"
+    if offering.stomp_enabled:
+        yield f"{path}.stomp_enabled: this agent asks for orders periodically, and listens to no events"

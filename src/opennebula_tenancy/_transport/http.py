@@ -1,0 +1,157 @@
+"""One HTTP POST, with timeouts that apply and failures that say whether the server may have acted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import attrs
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NameResolutionError, NewConnectionError
+
+from opennebula_tenancy.errors import NotSent, OutcomeUnknown
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+_CHUNK_BYTES = 64 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class Timeout:
+    """How long to wait for a server, in seconds.
+
+    Attributes:
+        connect_s: For the connection, TLS handshake included.
+        read_s: For the answer: the longest silence, and the longest time a body may take to arrive.
+    """
+
+    connect_s: float = attrs.field(default=5.0, validator=attrs.validators.gt(0))
+    read_s: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
+
+
+class HttpChannel:
+    """Posts bodies to one endpoint over a bounded number of connections. Thread safe.
+
+    Reads share connections that are kept alive where the server, or a proxy in front of it, keeps them. A mutation
+    always gets a connection of its own: on a kept one that the server has just closed, a reset would leave open
+    whether the call was applied.
+
+    Args:
+        endpoint: The URL to post to.
+        timeout: How long to wait.
+        verify: Whether to verify the server's certificate, or the path of a bundle of CA certificates to trust.
+        max_connections: How many calls may be under way at once; further ones wait for their turn.
+    """
+
+    def __init__(self, endpoint: str, *, timeout: Timeout, verify: bool | str, max_connections: int) -> None:
+        self._endpoint = endpoint
+        self._timeout = timeout
+        self._verify = verify
+        self._slots = threading.BoundedSemaphore(max_connections)
+        self._kept = self._session(max_connections)
+
+    def _session(self, connections: int) -> requests.Session:
+        session = requests.Session()
+        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections, max_retries=0)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        session.verify = self._verify
+        session.auth = _no_netrc
+        return session
+
+    def post(self, method: str, body: bytes, headers: Mapping[str, str], *, fresh: bool, call_id: str) -> bytes:
+        """Send a request and take the whole answer.
+
+        Args:
+            method: The method called, for the error.
+            body: The request.
+            headers: Headers to send.
+            fresh: Use a connection of its own, and close it.
+            call_id: The identifier of the call, for the error.
+
+        Returns:
+            The body of the answer.
+
+        Raises:
+            NotSent: The request cannot have reached the server.
+            OutcomeUnknown: The request was sent, and no whole answer came back.
+        """
+        with self._slots:
+            if not fresh:
+                return self._post(self._kept, method, body, headers, call_id)
+            with self._session(1) as session:
+                return self._post(session, method, body, {**headers, "Connection": "close"}, call_id)
+
+    def _post(
+        self, session: requests.Session, method: str, body: bytes, headers: Mapping[str, str], call_id: str
+    ) -> bytes:
+        deadline = time.monotonic() + self._timeout.connect_s + self._timeout.read_s
+        try:
+            with session.post(
+                self._endpoint,
+                data=body,
+                headers=dict(headers),
+                timeout=(self._timeout.connect_s, self._timeout.read_s),
+                allow_redirects=False,
+                stream=True,
+            ) as answer:
+                if answer.status_code != requests.codes.ok:
+                    raise _http_refusal(method, answer, call_id)
+                chunks = []
+                for chunk in answer.iter_content(_CHUNK_BYTES):
+                    chunks.append(chunk)
+                    if time.monotonic() > deadline:
+                        raise OutcomeUnknown(
+                            method, f"no whole answer within {self._timeout.read_s:g} s", call_id=call_id
+                        )
+                return b"".join(chunks)
+        except requests.RequestException as error:
+            raise _transport_error(method, error, call_id) from error
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._kept.close()
+
+
+def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Stand in for an HTTP login, so that requests looks for none in ~/.netrc."""
+    return request
+
+
+def _http_refusal(method: str, answer: requests.Response, call_id: str) -> NotSent | OutcomeUnknown:
+    """A status that is not oned's: a proxy in front of it, or another server altogether."""
+    said = f"HTTP {answer.status_code} {answer.reason or ''}".strip()
+    if answer.status_code >= requests.codes.server_error:
+        return OutcomeUnknown(method, f"{said} from a proxy in front of OpenNebula", call_id=call_id)
+    return NotSent(method, f"{said}: is the endpoint right? OpenNebula's ends in /RPC2", call_id=call_id)
+
+
+def _transport_error(method: str, error: requests.RequestException, call_id: str) -> NotSent | OutcomeUnknown:
+    """Say whether a failed request can have been applied, by how far it came."""
+    cause = error.args[0] if error.args else None
+    reason = cause.reason if isinstance(cause, MaxRetryError) else cause
+    if isinstance(error, requests.exceptions.SSLError):
+        return NotSent(method, f"TLS failed: {reason}", call_id=call_id)
+    if isinstance(error, requests.ConnectTimeout) or isinstance(reason, ConnectTimeoutError):
+        return NotSent(method, "no connection in time", call_id=call_id)
+    if isinstance(reason, NameResolutionError):
+        return NotSent(method, "the host name is not known", call_id=call_id)
+    if isinstance(reason, NewConnectionError):
+        return NotSent(method, f"no connection: {_plain(reason)}", call_id=call_id)
+    if isinstance(
+        error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema | requests.exceptions.ProxyError
+    ):
+        return NotSent(method, f"the request could not be sent: {error}", call_id=call_id)
+    if isinstance(error, requests.ReadTimeout):
+        return OutcomeUnknown(method, "no answer in time", call_id=call_id)
+    return OutcomeUnknown(method, f"the connection broke: {_plain(reason or error)}", call_id=call_id)
+
+
+def _plain(error: BaseException) -> str:
+    """The last words of a chained urllib3 error: `Connection refused`, not the addresses of objects."""
+    return str(error).rsplit("Error: ", 1)[-1].rsplit(": ", 1)[-1].strip("()' ")

@@ -1,0 +1,80 @@
+"""`Compensations`: what undoes a piece of work that fails half way."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Self
+
+import attrs
+
+from opennebula_tenancy.errors import RollbackIncomplete, TenancyError, TransportError
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+
+log = logging.getLogger("opennebula_tenancy")
+
+
+@attrs.define
+class _Undo:
+    """One compensation: what it removes, as a person would name it, and how."""
+
+    subject: Callable[[], str]
+    run: Callable[[], None]
+
+
+class Compensations:
+    """A context in which every step first says how it is undone.
+
+    A compensation is registered before the step is taken, and undoes it whether it was taken or not: the outcome of
+    a call can be unknown. When the block is left by an exception, any exception, the compensations run in reverse
+    order. The error that left the block is raised again; compensations that fail do not hide it but are grouped with
+    it, with all that they leave behind.
+
+    Raises:
+        RollbackIncomplete: Something could not be undone.
+    """
+
+    def __init__(self) -> None:
+        self._undos: list[_Undo] = []
+
+    def before(self, subject: Callable[[], str], undo: Callable[[], None]) -> None:
+        """Register the compensation of the step that comes next.
+
+        Args:
+            subject: Names what would be left behind, by type and id, when it is asked.
+            undo: Removes it if it is there and ours; it being absent is a success.
+        """
+        self._undos.append(_Undo(subject, undo))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or not self._undos:
+            return
+        failures: list[Exception] = []
+        leftovers: list[str] = []
+        unreachable = False
+        for undo in reversed(self._undos):
+            if unreachable:
+                leftovers.append(undo.subject())
+                continue
+            try:
+                undo.run()
+            except TenancyError as failed:
+                failures.append(failed)
+                leftovers.append(undo.subject())
+                # The retries of one call have been spent on a server that does not answer: do not spend them again.
+                unreachable = isinstance(failed, TransportError)
+        if not failures:
+            log.info("rolled back after: %s", error)
+        elif isinstance(error, Exception):
+            raise RollbackIncomplete(error, failures, leftovers) from error
+        else:
+            error.add_note(f"Left behind: {', '.join(leftovers)}")

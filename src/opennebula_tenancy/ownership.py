@@ -1,0 +1,51 @@
+"""Whose an object is: the attributes that this library writes into the templates of what it makes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opennebula_tenancy._wire.template import text_problem
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+KEY = "TENANCY_KEY"
+ROLE = "TENANCY_ROLE"
+VERSION = "TENANCY_VERSION"
+FORMAT = "1"
+"""The version of what is written; a later format is not touched by this one."""
+_KEY_MAX = 128
+
+
+def mark(key: str, role: str) -> Mapping[str, str]:
+    """The attributes that say whose an object is.
+
+    Args:
+        key: The tenant's key.
+        role: What the object is to the tenant: `vdc`, `group` ...
+
+    Returns:
+        The attributes, for the template that the object is made with.
+    """
+    return {KEY: key, ROLE: role, VERSION: FORMAT}
+
+
+def carries(template: Mapping[str, str], key: str, role: str) -> bool:
+    """Whether a template marks its object as this tenant's, in this role."""
+    return template.get(KEY) == key and template.get(ROLE) == role
+
+
+def is_marked(template: Mapping[str, str], role: str) -> bool:
+    """Whether a template marks its object as some tenant's, in this role."""
+    return bool(template.get(KEY)) and template.get(ROLE) == role and template.get(VERSION) == FORMAT
+
+
+def key_problem(key: str) -> str | None:
+    """Say why a text cannot be a key, or None when it can."""
+    if problem := text_problem(key):
+        return f"the key {key!r} {problem}"
+    if len(key) > _KEY_MAX:
+        return f"the key is longer than {_KEY_MAX} characters"
+    return None

@@ -1,0 +1,212 @@
+"""`TenantCalls`: the single calls that tenants are made and unmade with. Each ends with its effect there once.
+
+Another run may be at work on the same tenant, and any reply may be lost: a call whose effect is there already, or whose
+outcome is unknown, is settled by looking.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from opennebula_tenancy import rights
+from opennebula_tenancy._wire.acl import AclRule
+from opennebula_tenancy._wire.records import GroupRecord, VdcRecord
+from opennebula_tenancy._wire.template import render
+from opennebula_tenancy.errors import AlreadyExists, ApiError, Conflict, NotFound
+from opennebula_tenancy.tenant_state import group_of, read_group, vdc_of
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from opennebula_tenancy._transport.rpc import Rpc
+    from opennebula_tenancy.group_quota import GroupQuota
+    from opennebula_tenancy.quota import Quota
+
+
+_MERGE = 1
+"""The `append` argument of one.group.update that keeps the attributes it does not name."""
+_TWIN_S = 5.0
+"""How long another run for the same tenant may take to put the group that it made into the VDC, in seconds."""
+
+
+class TenantCalls:
+    """The calls, each with the look that settles it.
+
+    Args:
+        rpc: Calls OpenNebula.
+    """
+
+    def __init__(self, rpc: Rpc) -> None:
+        self._rpc = rpc
+
+    def create_vdc(self, key: str, anchor: Mapping[str, str]) -> int:
+        """Make the VDC of a tenant, with its key in it.
+
+        Args:
+            key: The tenant's key.
+            anchor: The attributes to make it with.
+
+        Returns:
+            The id of the VDC that carries the key.
+
+        Raises:
+            Conflict: The name has just been taken by a VDC that does not carry the key.
+        """
+
+        def look() -> int | None:
+            vdc = vdc_of(self.vdcs(), key)
+            return None if vdc is None else vdc.id
+
+        try:
+            return self._rpc.mutate("one.vdc.allocate", render(anchor), look=look)
+        except AlreadyExists as error:
+            # The name was free a moment ago: another run for the same tenant took it, or somebody else did.
+            if (found := look()) is not None:
+                return found
+            raise Conflict(f"the name {anchor['NAME']} was just taken by a VDC that is not this tenant's") from error
+
+    def create_group(self, key: str, name: str, vdc_id: int) -> int:
+        """Make the group of a tenant.
+
+        Args:
+            key: The tenant's key.
+            name: The name.
+            vdc_id: The tenant's VDC.
+
+        Returns:
+            The id of the group.
+
+        Raises:
+            Conflict: The name has just been taken by a group that is not the tenant's.
+        """
+
+        def look() -> int | None:
+            group = self.find_group(key)
+            return None if group is None else group.id
+
+        try:
+            return self._rpc.mutate("one.group.allocate", name, look=look)
+        except AlreadyExists as error:
+            if (found := self._twin_group(name, vdc_id)) is not None:
+                return found
+            raise Conflict(f"the name {name} was just taken by a group that is not this tenant's") from error
+
+    def _twin_group(self, name: str, vdc_id: int) -> int | None:
+        """The group that another run for the same tenant has just made, once it has put it into the VDC."""
+        deadline = time.monotonic() + _TWIN_S
+        pause_s = 0.05
+        while True:
+            members = self.vdc(vdc_id).groups
+            group = next((gid for gid in members if read_group(self._rpc, gid).name == name), None)
+            if group is not None or time.monotonic() > deadline:
+                return group
+            time.sleep(pause_s)
+            pause_s *= 2
+
+    def set_member(self, vdc_id: int, group_id: int, *, present: bool) -> None:
+        """Put a group into a VDC, or take it out."""
+
+        def look() -> int | None:
+            return vdc_id if (group_id in self.vdc(vdc_id).groups) is present else None
+
+        self._converge("one.vdc.addgroup" if present else "one.vdc.delgroup", vdc_id, group_id, look=look)
+
+    def set_cluster(self, vdc_id: int, zone: int, cluster: int, *, present: bool) -> None:
+        """Put a cluster into a VDC, or take it out."""
+
+        def look() -> int | None:
+            return vdc_id if ((zone, cluster) in self.vdc(vdc_id).clusters) is present else None
+
+        self._converge("one.vdc.addcluster" if present else "one.vdc.delcluster", vdc_id, zone, cluster, look=look)
+
+    def withhold_networks(self, group_id: int) -> None:
+        """Take away the rules that let a group use networks that are not its own."""
+        for rule in rights.excess(self.rules(group_id)):
+            self._remove_rule(group_id, rule)
+
+    def grant_create(self, group_id: int) -> None:
+        """Add the rule that lets a group create what a tenant may."""
+        wanted = rights.grant(group_id)
+
+        def look() -> int | None:
+            return next((rule.id for rule in self.rules(group_id) if rule.covers(wanted)), None)
+
+        self._converge("one.acl.addrule", *wanted.params, look=look)
+
+    def set_limits(self, group_id: int, quota: GroupQuota, wanted: Quota) -> None:
+        """Set limits in one call, keeping all that are not named.
+
+        Args:
+            group_id: The group.
+            quota: Its quotas as they are.
+            wanted: The limits to set.
+        """
+
+        def look() -> int | None:
+            held = quota.with_rows(read_group(self._rpc, group_id).quotas)
+            return None if held.changes(wanted) else group_id
+
+        self._rpc.mutate("one.group.quota", group_id, quota.template(wanted), look=look)
+
+    def mark(self, group_id: int, marks: Mapping[str, str]) -> None:
+        """Write attributes into the template of a group, keeping all others."""
+
+        def look() -> int | None:
+            return group_id if marks.items() <= read_group(self._rpc, group_id).template.items() else None
+
+        self._rpc.mutate("one.group.update", group_id, render(marks), _MERGE, look=look)
+
+    def remove_vdc(self, vdc_id: int) -> None:
+        """Remove a VDC, and the rules that it gave its groups."""
+        self._remove("one.vdc.delete", "one.vdc.info", vdc_id)
+
+    def remove_group(self, group_id: int) -> None:
+        """Remove a group, and what rules remain: OpenNebula removes them, but a lost write of its would leave some."""
+        self._remove("one.group.delete", "one.group.info", group_id)
+        for rule in self.rules(group_id):
+            self._remove_rule(group_id, rule)
+
+    def _remove(self, method: str, info: str, ident: int) -> None:
+        def look() -> int | None:
+            try:
+                self._rpc.read(info, ident)
+            except NotFound:
+                return ident
+            return None
+
+        self._converge(method, ident, look=look)
+
+    def _remove_rule(self, group_id: int, rule: AclRule) -> None:
+        ident = -1 if rule.id is None else rule.id
+
+        def look() -> int | None:
+            return None if any(held.id == ident for held in self.rules(group_id)) else ident
+
+        self._converge("one.acl.delrule", ident, look=look)
+
+    def _converge(self, method: str, *params: int | str, look: Callable[[], int | None]) -> None:
+        """Call a method, and let a refusal pass where the effect is there: another run for the same tenant made it."""
+        try:
+            self._rpc.mutate(method, *params, look=look)
+        except ApiError:
+            if look() is None:
+                raise
+
+    def vdcs(self) -> tuple[VdcRecord, ...]:
+        """All VDCs."""
+        return VdcRecord.pool(self._rpc.read("one.vdcpool.info"))
+
+    def vdc(self, vdc_id: int) -> VdcRecord:
+        """One VDC."""
+        return VdcRecord.parse(self._rpc.read("one.vdc.info", vdc_id))
+
+    def rules(self, group_id: int) -> tuple[AclRule, ...]:
+        """The rules that speak of a group."""
+        return rights.of_group(AclRule.list_of(self._rpc.read("one.acl.info")), group_id)
+
+    def find_group(self, key: str, vdc: VdcRecord | None = None) -> GroupRecord | None:
+        """The group of a tenant, finished or not; its VDC is looked up when it is not given."""
+        vdc = vdc or vdc_of(self.vdcs(), key)
+        return group_of(GroupRecord.pool(self._rpc.read("one.grouppool.info")), key, vdc)

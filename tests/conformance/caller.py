@@ -1,0 +1,91 @@
+"""Calling OpenNebula with nothing but the standard library's XML-RPC client."""
+
+import re
+import time
+import xmlrpc.client
+from collections.abc import Callable
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import attrs
+
+
+DEADLINE_S = 30.0
+"""How long asynchronous work may take before a test fails, in seconds."""
+
+_POLL_S = 0.02
+
+
+@attrs.frozen
+class One:
+    """Calls as one user.
+
+    Attributes:
+        endpoint: URL of the server's XML-RPC endpoint.
+        auth: `user:password` or `user:token`, sent with every call.
+    """
+
+    endpoint: str
+    auth: str
+
+    def __call__(self, method: str, *arguments: Any) -> list[Any]:
+        """The reply as it came: `[True, value, 0]` or `[False, text, code, object id, -1]`."""
+        return self.raw(method, self.auth, *arguments)
+
+    def raw(self, method: str, *arguments: Any) -> Any:
+        """A call without the session string in front."""
+        with xmlrpc.client.ServerProxy(self.endpoint, allow_none=True) as proxy:
+            return getattr(proxy, method)(*arguments)
+
+    def ok(self, method: str, *arguments: Any) -> Any:
+        """The value of a call that succeeds."""
+        reply = self(method, *arguments)
+        assert reply[0] is True, f"{method}{arguments} answered {reply[1:]}"
+        assert reply[2:] == [0], f"{method}{arguments} answered {reply}"
+        return reply[1]
+
+    def fails(self, code: int, text: str | re.Pattern[str], method: str, *arguments: Any) -> int:
+        """Check a refusal, word by word or by a pattern; the object id that it names."""
+        reply = self(method, *arguments)
+        assert reply[0] is False, f"{method}{arguments} succeeded with {reply[1]!r}"
+        if isinstance(text, str):
+            assert (reply[2], reply[1]) == (code, f"[{method}] {text}")
+        else:
+            assert reply[2] == code
+            assert reply[1].startswith(f"[{method}] ")
+            assert text.fullmatch(reply[1].removeprefix(f"[{method}] ")), reply[1]
+        assert len(reply) == 5
+        assert reply[4] == -1
+        return int(reply[3])
+
+    def faults(self, code: int, method: str, *arguments: Any) -> str:
+        """Check a fault's code; its text."""
+        try:
+            reply = self(method, *arguments)
+        except xmlrpc.client.Fault as fault:
+            assert fault.faultCode == code
+            return fault.faultString
+        raise AssertionError(f"{method}{arguments} answered {reply}")
+
+    def xml(self, method: str, *arguments: Any) -> ET.Element:
+        """The XML that a call answers."""
+        return ET.fromstring(self.ok(method, *arguments))
+
+    def as_(self, name: str, secret: str) -> "One":
+        """The same server, called by another user."""
+        return One(self.endpoint, f"{name}:{secret}")
+
+    def until(self, reached: Callable[[ET.Element], bool], method: str, *arguments: Any) -> ET.Element:
+        """Ask again and again until the answer is as wanted, and return it."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not reached(answer := self.xml(method, *arguments)):
+            assert time.monotonic() < deadline, f"{method}{arguments} stayed {ET.tostring(answer, 'unicode')}"
+            time.sleep(_POLL_S)
+        return answer
+
+    def until_gone(self, method: str, *arguments: Any) -> None:
+        """Ask again and again until the object is gone."""
+        deadline = time.monotonic() + DEADLINE_S
+        while self(method, *arguments)[2] != 0x400:
+            assert time.monotonic() < deadline, f"{method}{arguments} still finds it"
+            time.sleep(_POLL_S)
