@@ -168,7 +168,7 @@ class Vdcs:
         if counts_images(wanted, scope.storage) and goes_by_clusters(group):
             vdc = calls.vdc(self._vdc(group).vdc_id)
             scope = attrs.evolve(scope, datastores=datastores_of(self._rpc, vdc))
-        # The rows as they are now that it is our turn: whole blocks are written, and none may go back to an older state.
+        # Read again now that it is our turn: blocks are written whole, and none may go back to an older state.
         before = GroupQuota(self._tenant(group.id).quotas, scope)
         if not before.changes(wanted):
             return before.quota()

@@ -4,7 +4,6 @@ As marketplace/views.py and callbacks.py of Waldur have them, with the behaviour
 an approval only sets things going, and the agent ends them.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from onetenant_waldur.marketplace import records, refusals
@@ -46,25 +45,28 @@ def active_order(state: State, resource: Resource) -> Order | None:
     return next((order for order in state.orders if order.resource is resource and order.state in ACTIVE_ORDER), None)
 
 
-def check_limits(limits: Limits, offering: Offering, error: Callable[[str], Any] | None = None) -> None:
+def check_limits(limits: Limits, offering: Offering, *, by_field: bool = False) -> None:
     """Refuse limits of components that have none, and those out of bounds.
 
     Args:
         limits: What is ordered.
         offering: Where it is ordered.
-        error: Shape of the refusal of unknown types: a list in the answer of one endpoint, a bare text in the other.
+        by_field: Shape of the refusal. Orders for new resources are checked by field, those for changes are not.
     """
     limited = {component.type: component for component in offering.billed(BillingType.LIMIT)}
     unknown = [kind for kind in limits if kind not in limited]
     if unknown:
         text = f"Invalid types: {', '.join(unknown)}"
-        raise refusals.invalid({"limits": error(text) if error else text})
+        raise refusals.invalid({"limits": [text] if by_field else text})
     for kind, value in limits.items():
-        component = limited[kind]
-        if component.max_value and value > component.max_value:
-            raise refusals.invalid([f"The limit {value} value cannot be more than {component.max_value}."])
-        if component.min_value and value < component.min_value:
-            raise refusals.invalid([f"The limit {value} value cannot be less than {component.min_value}."])
+        least, most = limited[kind].min_value, limited[kind].max_value
+        text = ""
+        if most and value > most:
+            text = f"The limit {value} value cannot be more than {most}."
+        elif least and value < least:
+            text = f"The limit {value} value cannot be less than {least}."
+        if text:
+            raise refusals.invalid({"non_field_errors": [text]} if by_field else [text])
 
 
 def place_order(

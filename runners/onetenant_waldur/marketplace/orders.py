@@ -175,7 +175,7 @@ def create_order(call: Call) -> Reply:
     if plan and plan not in offering.plans:
         raise refusals.invalid({"plan": ["This plan is not available for selected offering."]})
     limits = limits_of(body, minimum=None)
-    lifecycle.check_limits(limits, offering, lambda text: [text])
+    lifecycle.check_limits(limits, offering, by_field=True)
     attributes = body.get("attributes") or {}
     order = lifecycle.place_order(state, call.user, project, offering, plan=plan, attributes=attributes, limits=limits)
     return Reply(_show_created(call, order), status=201)

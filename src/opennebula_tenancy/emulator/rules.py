@@ -134,6 +134,11 @@ class AclRule:
             yield "wrong [rights], it cannot be bigger than 0xF"
         yield from self._zone_problems()
 
+    def problem(self) -> str:
+        """All that is malformed about it, empty when it is well formed."""
+        # oned forgets to separate what is wrong with a zone's group from what came before.
+        return "; ".join(self.problems()).replace("; [zone] GROUP", "[zone] GROUP")
+
     def _user_problems(self) -> Iterator[str]:
         user = self.user
         if user & INDIVIDUAL and user & GROUP:
@@ -248,9 +253,9 @@ class AclRules:
         rule = AclRule(self._last_id + 1, user, resource, rights, zone)
         if rule in self._by_user.get(user, ()):
             raise ValueError(f"Rule {rule.text} already exists")
-        problems = "; ".join(rule.problems())
-        if problems:
-            raise ValueError(f"Rule {rule.text} is malformed: {problems}")
+        problem = rule.problem()
+        if problem:
+            raise ValueError(f"Rule {rule.text} is malformed: {problem}")
         self._last_id = rule.oid
         self._by_user.setdefault(user, []).append(rule)
         self._by_id[rule.oid] = rule

@@ -308,7 +308,9 @@ def login(call: Call, name: str, text: str, valid_s: int, egid: int = -1) -> str
     if len(user.tokens) >= MAX_TOKENS:
         raise bad_call("Max number of tokens limit reached.")
     token = Token(text or secrets.token_hex(32), -1 if valid_s == -1 else int(now_s) + valid_s, egid)
-    user.tokens.append(token)
+    # A token whose text is taken is accepted, and changes nothing.
+    if all(other.text != token.text for other in user.tokens):
+        user.tokens.append(token)
     return token.text
 
 
