@@ -1,11 +1,11 @@
 """The agent's settings: the YAML file that operators of a Waldur site agent have today, read strictly."""
 
 import difflib
-import uuid
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -132,7 +132,7 @@ class OfferingSettings:
     name: str
     waldur_api_url: WebUrl
     waldur_api_token: Secret = attrs.field(repr=False)
-    waldur_offering_uuid: uuid.UUID
+    waldur_offering_uuid: UUID
     verify_ssl: bool = True
     backend_type: str
     backend_settings: Backend

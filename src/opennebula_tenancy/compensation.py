@@ -24,6 +24,7 @@ class _Undo:
 
     subject: Callable[[], str]
     run: Callable[[], None]
+    anchor: bool
 
 
 class Compensations:
@@ -41,14 +42,15 @@ class Compensations:
     def __init__(self) -> None:
         self._undos: list[_Undo] = []
 
-    def before(self, subject: Callable[[], str], undo: Callable[[], None]) -> None:
+    def before(self, subject: Callable[[], str], undo: Callable[[], None], *, anchor: bool = False) -> None:
         """Register the compensation of the step that comes next.
 
         Args:
             subject: Names what would be left behind, by type and id, when it is asked.
             undo: Removes it if it is there and ours; it being absent is a success.
+            anchor: It is what later steps are found by: it stays when one of these could not be undone.
         """
-        self._undos.append(_Undo(subject, undo))
+        self._undos.append(_Undo(subject, undo, anchor))
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +64,7 @@ class Compensations:
         leftovers: list[str] = []
         unreachable = False
         for undo in reversed(self._undos):
-            if unreachable:
+            if unreachable or (undo.anchor and failures):
                 leftovers.append(undo.subject())
                 continue
             try:

@@ -191,7 +191,7 @@ class TenantState:
         for change in self.quota.changes(self.spec.quota):
             yield Difference(Kind.LIMITS, change)
         held = group.template if group else {}
-        if any(held.get(attribute) != value for attribute, value in self.marks.items()):
+        if vdc is None or any(held.get(attribute) != value for attribute, value in self.marks.items()):
             yield Difference(Kind.MARK, Change("set", f"mark of {its_group}", "", self.spec.key))
 
     def _cluster_differences(self, its_vdc: str) -> Iterator[Difference]:

@@ -65,6 +65,7 @@ class TenantWork:
         undo.before(
             lambda: f"VDC {name}" if self._vdc_id < 0 else f"VDC {self._vdc_id} ({name})",
             lambda: remove_unfinished_vdc(self._calls, key),
+            anchor=True,
         )
         undo.before(
             lambda: f"group {name}" if self._group_id < 0 else f"group {self._group_id} ({name})",

@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from typing import Any, Final
+from xml.etree import ElementTree as ET
 
 import attrs
 
@@ -190,7 +191,15 @@ class Workshop:
                 return True
             if time.monotonic() > deadline:
                 return False
+            if kind == "vn":
+                self._release_held(oid)
             time.sleep(_RETRY_S)
+
+    def _release_held(self, network: int) -> None:
+        reply = self.one("one.vn.info", network)
+        for lease in ET.fromstring(reply[1]).iter("LEASE") if reply[0] else ():
+            if lease.findtext("VM") == "-1":
+                self.one("one.vn.release", network, f'LEASES=[MAC="{lease.findtext("MAC")}"]')
 
     def _is_done(self, vm: int) -> bool:
         reply = self.one("one.vm.info", vm)

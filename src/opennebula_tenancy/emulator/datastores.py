@@ -43,7 +43,7 @@ class DiskType(enum.IntEnum):
     """How the disks of a datastore look to a hypervisor."""
 
     FILE = 0
-    CD_ROM = 1
+    CDROM = 1
     BLOCK = 2
     RBD = 3
     RBD_CDROM = 4
@@ -56,7 +56,7 @@ class DiskType(enum.IntEnum):
 
 
 _DISK_TYPES = {
-    DatastoreType.IMAGE_DS: frozenset(t for t in DiskType if not t.name.endswith(("CDROM", "CD_ROM"))),
+    DatastoreType.IMAGE_DS: frozenset(t for t in DiskType if not t.name.endswith("CDROM")),
     DatastoreType.SYSTEM_DS: frozenset({DiskType.FILE, DiskType.RBD, DiskType.BLOCK, DiskType.FILESYSTEM}),
 }
 _TYPE_LABELS = {DatastoreType.IMAGE_DS: "an Image", DatastoreType.SYSTEM_DS: "a System"}

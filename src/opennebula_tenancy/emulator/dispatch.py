@@ -18,7 +18,7 @@ class Dispatcher:
         self._introspection: dict[str, Callable[[Sequence[Any]], Value]] = {
             "system.listMethods": lambda _: [*self._introspection, *METHODS],
             "system.methodExist": lambda values: values[0] in METHODS or values[0] in self._introspection,
-            "system.methodHelp": lambda values: _named(values[0]).function.__doc__ or "",
+            "system.methodHelp": lambda values: (_named(values[0]).function.__doc__ or "").split(".")[0],
             "system.methodSignature": lambda values: [_named(values[0]).signature],
             "system.multicall": lambda values: [self._one_of_many(item) for item in values[0]],
         }

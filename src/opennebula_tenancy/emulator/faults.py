@@ -45,6 +45,7 @@ class Fault:
         call: Index of the call to hit, counted from 0 since the plan was last armed. None hits any call.
         method: Name of the method to hit (`one.vdc.allocate`, or `POST /api/marketplace-orders/` for an HTTP API:
             whatever the server counts as a method). None hits any method.
+        onwards: Hit the calls after `call` as well.
         times: How many calls it hits before it is spent. None never ends.
         delay_s: Seconds, for `FaultKind.DELAY`.
         code: Error code of a refusal. An OpenNebula code (0x2000 is INTERNAL), or an HTTP status.
@@ -54,6 +55,7 @@ class Fault:
     kind: FaultKind = attrs.field(converter=FaultKind)
     call: int | None = None
     method: str | None = None
+    onwards: bool = False
     times: int | None = 1
     delay_s: float = 1.0
     code: int = 0x2000
@@ -61,7 +63,8 @@ class Fault:
 
     def hits(self, index: int, method: str) -> bool:
         """Whether the call with this index and method is one to hit."""
-        return self.call in {None, index} and self.method in {None, method}
+        due = self.call in {None, index} or (self.onwards and self.call is not None and index > self.call)
+        return due and self.method in {None, method}
 
 
 class FaultPlan:

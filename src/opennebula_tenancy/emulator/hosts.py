@@ -110,15 +110,12 @@ class Host(PoolObject):
         self.max_cpu = _less(self.total_cpu, reserved[0])
         self.max_mem_kb = _less(self.total_mem_kb, reserved[1])
 
-    def template_updated(self, cloud: Cloud, old: Template) -> None:
+    def template_updated(self, cloud: Cloud, old: Template) -> None:  # noqa: ARG002 - nothing of it is kept
         """Keep the drivers, and recompute what is reserved."""
         self.im_mad = self.template.text("IM_MAD") or self.im_mad
         self.vm_mad = self.template.text("VM_MAD") or self.vm_mad
         self.template.set("IM_MAD", self.im_mad)
         self.template.set("VM_MAD", self.vm_mad)
-        for name in ("RESERVED_CPU", "RESERVED_MEM"):
-            if self.template.text(name) is None:
-                self.template.set(name, old.text(name) or "")
         self.moved(cloud)
 
     def monitored(self, cloud: Cloud) -> None:

@@ -1,4 +1,4 @@
-"""Virtual networks as objects (src/vnm); the calls about them are in `opennebula_tenancy.emulator.vn`.
+"""Virtual networks as objects (src/vnm); the calls about them are in `opennebula_tenancy.emulator.network_calls`.
 
 A network is made and deleted asynchronously: its address ranges exist from the step on in which it becomes READY.
 """

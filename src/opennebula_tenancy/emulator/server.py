@@ -1,11 +1,11 @@
 """The server: HTTP on loopback as xmlrpc-c's Abyss speaks it, and the faults put in its way."""
 
 import contextlib
-import email.utils
 import socket
 import socketserver
 import struct
 import threading
+import time
 from types import TracebackType
 from typing import Final, Self
 
@@ -29,7 +29,6 @@ _REASONS = {
     405: "Method Not Allowed",
     411: "Length Required",
     500: "Internal Server Error",
-    502: "Bad Gateway",
 }
 _ELECTION = "Cannot process request, no leader found"
 
@@ -45,9 +44,8 @@ def _response(status: int, content_type: str, body: bytes, *, length: bool = Tru
     head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-type: {content_type}\r\n"
     if length:
         head += f"Content-length: {len(body)}\r\n"
-    head += (
-        f"Connection: close\r\nDate: {email.utils.formatdate(usegmt=True)}\r\nServer: Xmlrpc-c_Abyss/1.33.14\r\n\r\n"
-    )
+    date = time.strftime("%a, %d %b %Y %H:%M:%S UTC", time.gmtime())
+    head += f"Connection: close\r\nDate: {date}\r\nServer: Xmlrpc-c_Abyss/1.33.14\r\n\r\n"
     return head.encode() + body
 
 
@@ -59,6 +57,13 @@ def _error(status: int, text: str) -> bytes:
         "version 1.33.14<br></p></BODY></HTML>"
     )
     return _response(status, "text/html", page.encode(), length=False)
+
+
+_BAD_GATEWAY = (
+    b"HTTP/1.1 502 Bad Gateway\r\nServer: nginx\r\nContent-Type: text/html\r\nContent-Length: 56\r\n"
+    b"Connection: close\r\n\r\n<html><head><title>502 Bad Gateway</title></head></html>"
+)
+"""What a proxy answers that got no reply from the server behind it."""
 
 
 class _Connection(socketserver.StreamRequestHandler):
@@ -120,7 +125,7 @@ class _Connection(socketserver.StreamRequestHandler):
         elif fault.kind is FaultKind.DROP:
             self._reset()
         elif fault.kind is FaultKind.BAD_GATEWAY:
-            self._send(_error(502, "Bad Gateway"))
+            self._send(_BAD_GATEWAY)
         else:
             self._applied(fault, self.server.dispatcher.reply(name, values))
 
@@ -132,7 +137,7 @@ class _Connection(socketserver.StreamRequestHandler):
             whole = _response(200, "text/xml; charset=utf-8", reply)
             self._send(whole[: len(whole) - len(reply) // 2])
         elif fault.kind is FaultKind.BAD_GATEWAY_APPLIED:
-            self._send(_error(502, "Bad Gateway"))
+            self._send(_BAD_GATEWAY)
         else:
             self.server.stopping.wait(fault.delay_s)
             self._send_xml(reply)

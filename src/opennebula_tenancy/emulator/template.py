@@ -47,7 +47,9 @@ class Template:
     @property
     def storable(self) -> bool:
         """Whether it can be kept: a value with `]]>` would break the CDATA section around it."""
-        return not any("]]>" in text for _, value in self for text in (value.values() if isinstance(value, Vector) else [value]))
+        return "]]>" not in "\n".join(
+            text for _, value in self for text in (value.values() if isinstance(value, Vector) else (value,))
+        )
 
     def stored(self) -> "Template":
         """What is left of it after oned wrote it to its database and read it back: no empty vectors, no CR."""

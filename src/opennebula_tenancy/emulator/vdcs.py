@@ -11,7 +11,7 @@ from opennebula_tenancy.emulator.config import Config
 from opennebula_tenancy.emulator.errors import action, internal
 from opennebula_tenancy.emulator.kinds import Kind, Right
 from opennebula_tenancy.emulator.markup import ids
-from opennebula_tenancy.emulator.rules import ALL, CLUSTER, GROUP, INDIVIDUAL
+from opennebula_tenancy.emulator.rules import ALL, CLUSTER, GROUP, INDIVIDUAL, Subject
 from opennebula_tenancy.emulator.state import ZONE_ID, Cloud, PoolObject, name_problem
 from opennebula_tenancy.emulator.syntax import parsed
 from opennebula_tenancy.emulator.template import Template
@@ -269,10 +269,8 @@ def _group_edit(call: Call, oid: int, gid: int, *, must_exist: bool) -> Vdc:
     vdc = call.cloud.pool(Vdc).get(oid)
     groups = call.cloud.pool_of(Kind.GROUP)
     group = groups.get(gid) if must_exist else groups.find(gid)
-    asked = [(Right.ADMIN, vdc.subject)]
-    if group is not None:
-        asked.append((Right.ADMIN, group.subject))
-    call.authorize(*asked)
+    # oned asks for a right on a group that is gone, too: on one of no kind.
+    call.authorize((Right.ADMIN, vdc), (Right.ADMIN, group or Subject(kind=None)))
     return vdc
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
+from xml.parsers import expat
 from xml.sax.saxutils import escape
 
 from opennebula_tenancy.emulator.calls import Int64, Value
@@ -30,7 +31,9 @@ def read_call(body: bytes) -> tuple[str, list[Value]]:
     """
     try:
         root = ET.fromstring(body)  # noqa: S314 - the peer is a test on this machine
-    except (ET.ParseError, ValueError, LookupError) as error:
+    except ET.ParseError as error:
+        raise _no_call(f"Call is not valid XML.  {expat.ErrorString(error.code)}") from error
+    except (ValueError, LookupError) as error:
         raise _no_call(f"Call is not valid XML.  {error}") from error
     if root.tag != "methodCall":
         raise _no_call(f"XML-RPC call should be a <methodCall> element.  Instead, we have a <{root.tag}> element.")

@@ -1,0 +1,106 @@
+"""What Waldur says, as the agent needs it: frozen values, without the generated client."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import attrs
+
+
+@attrs.frozen
+class ComponentTerms:
+    """A component of an offering.
+
+    Attributes:
+        type: Its name in limits and usages.
+        billing_type: limit, usage, fixed, one or few.
+        unit_factor: How many of OpenNebula's units one of its own is. None where the server does not say.
+    """
+
+    type: str
+    billing_type: str
+    unit_factor: float | None = None
+
+
+@attrs.frozen
+class OfferingTerms:
+    """An offering.
+
+    Attributes:
+        components: What it sells.
+        plans: For each plan the amounts that it includes, by component.
+        plugin_options: The settings that its owner gave it in Waldur.
+    """
+
+    components: tuple[ComponentTerms, ...]
+    plans: Mapping[UUID, Mapping[str, float]]
+    plugin_options: Mapping[str, Any]
+
+
+@attrs.frozen
+class OrderRecord:
+    """An order.
+
+    Attributes:
+        uuid: Which one it is.
+        state: pending-provider, executing, done, erred, canceled ...
+        type: Create, Restore, Update or Terminate.
+        resource: The resource that it is about.
+        limits: The limits ordered, in Waldur's units.
+        plan: The plan ordered.
+        resource_name: What the customer calls the resource.
+    """
+
+    uuid: UUID
+    state: str
+    type: str
+    resource: UUID
+    limits: Mapping[str, float]
+    plan: UUID | None
+    resource_name: str = ""
+
+
+@attrs.frozen
+class ResourceRecord:
+    """A resource.
+
+    Attributes:
+        uuid: Which one it is.
+        name: What the customer calls it.
+        slug: A unique short name made by Waldur.
+        state: Creating, OK, Erred, Updating, Terminating or Terminated.
+        backend_id: The id of the tenant's group, or what another tool wrote there.
+        backend_metadata: What stands beside it for its users to see.
+        limits: Its limits, in Waldur's units.
+        project_slug: A unique short name of the project that it is in.
+    """
+
+    uuid: UUID
+    name: str
+    slug: str
+    state: str
+    backend_id: str
+    backend_metadata: Mapping[str, Any]
+    limits: Mapping[str, float]
+    project_slug: str
+
+    @property
+    def key(self) -> str:
+        """The key of its tenant."""
+        return self.uuid.hex
+
+
+@attrs.frozen
+class UsageRecord:
+    """What was reported for a component of a resource.
+
+    Attributes:
+        resource: The resource.
+        component: The component.
+        amount: The amount, in Waldur's units.
+    """
+
+    resource: UUID
+    component: str
+    amount: Decimal

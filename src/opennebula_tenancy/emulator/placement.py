@@ -1,0 +1,104 @@
+"""Where a VM can run: hosts and system datastores that its owner may use, that its networks and images reach, and that
+have room (SchedulerManagerDriver.cc and the rank scheduler behind it)."""
+
+import time
+
+import attrs
+
+from opennebula_tenancy.emulator.addresses import id_set
+from opennebula_tenancy.emulator.calls import ONEADMIN_ID
+from opennebula_tenancy.emulator.datastores import Datastore, DatastoreType
+from opennebula_tenancy.emulator.hosts import Host, HostState
+from opennebula_tenancy.emulator.kinds import Right
+from opennebula_tenancy.emulator.requirements import matches
+from opennebula_tenancy.emulator.state import Cloud, PoolObject
+from opennebula_tenancy.emulator.users import User
+from opennebula_tenancy.emulator.vms import VirtualMachine
+
+
+@attrs.frozen
+class Place:
+    """A host and a system datastore for a VM."""
+
+    host: Host
+    datastore: Datastore
+
+
+class NoPlace(Exception):
+    """There is no place for a VM now. The text says why, as SCHED_MESSAGE does."""
+
+
+def reachable_clusters(vm: VirtualMachine) -> set[int] | None:
+    """Clusters in which all its networks and images are, None when it has neither."""
+    found: set[int] | None = None
+    for vector in (*vm.body.vectors("DISK"), *vm.nics):
+        if "CLUSTER_ID" in vector:
+            clusters = id_set(vector["CLUSTER_ID"])
+            found = clusters if found is None else found & clusters
+    return found
+
+
+def find(cloud: Cloud, vm: VirtualMachine) -> Place:
+    """The place where a VM is to run: the host with the fewest VMs.
+
+    Raises:
+        NoPlace: There is none.
+    """
+    hosts = [host for host in cloud.pool(Host) if host.state is HostState.MONITORED]
+    if not hosts:
+        raise NoPlace("Cannot dispatch VM: No hosts enabled to run VMs")
+    systems = [found for found in cloud.pool(Datastore) if found.type is DatastoreType.SYSTEM_DS and found.enabled]
+    if not systems:
+        raise NoPlace("Cannot dispatch VM: No system datastores found to run VMs")
+    hosts = [host for host in hosts if _may(cloud, vm, Right.MANAGE, host)]
+    if not hosts:
+        raise NoPlace("Cannot dispatch VM: User is not authorized to use any host")
+    clusters = reachable_clusters(vm)
+    wanted = vm.template.text("SCHED_REQUIREMENTS") or ""
+    try:
+        hosts = [
+            host
+            for host in hosts
+            if (clusters is None or host.cluster_id in clusters) and matches(wanted, host.xml(cloud))
+        ]
+    except ValueError as error:
+        raise NoPlace(f"Cannot dispatch VM: Error in SCHED_REQUIREMENTS: '{wanted}', error: {error}") from error
+    if not hosts:
+        raise NoPlace("Cannot dispatch VM: No host meets SCHED_REQUIREMENTS")
+    systems = [found for found in systems if _may(cloud, vm, Right.USE, found)]
+    if not systems:
+        raise NoPlace("Cannot dispatch VM: User is not authorized to use any system datastore")
+    return _with_room(vm, hosts, systems)
+
+
+def _with_room(vm: VirtualMachine, hosts: list[Host], systems: list[Datastore]) -> Place:
+    short: dict[str, list[int]] = {}
+    places = []
+    for host in sorted(hosts, key=lambda found: found.id):
+        shortage = host.shortage(cpu=vm.cpu, mem_kb=vm.memory_kb)
+        reached = [found for found in systems if host.cluster_id in found.clusters]
+        if shortage is not None:
+            what = "CPU" if shortage.startswith("Not enough CPU") else "MEMORY"
+            short.setdefault(what, []).append(host.id)
+        elif reached:
+            places.append(Place(host, reached[0]))
+    if places:
+        return min(places, key=lambda place: (place.host.running_vms, -place.host.id))
+    if not short:
+        raise NoPlace("Cannot dispatch VM: No system datastore meets SCHED_DS_REQUIREMENTS")
+    lines = [f"[HOST] Not enough {what} on hosts: {','.join(map(str, ids))}" for what, ids in sorted(short.items())]
+    raise NoPlace("\n".join(lines))
+
+
+def _may(cloud: Cloud, vm: VirtualMachine, right: Right, target: PoolObject) -> bool:
+    """Whether the owner of a VM, acting with the VM's group, has a right."""
+    if ONEADMIN_ID in {vm.uid, vm.gid} and vm.gid == ONEADMIN_ID:
+        return True
+    user = cloud.pool(User).find(vm.uid)
+    gids = frozenset({vm.gid}) if user is None or vm.uid == ONEADMIN_ID else frozenset({vm.gid, *user.gids})
+    return cloud.acls.allows(vm.uid, gids, target.subject, right)
+
+
+def dated(cloud: Cloud, text: str) -> str:
+    """A text as SCHED_MESSAGE shows it, behind the time."""
+    return f"{time.ctime(cloud.now_s())}: {text}"

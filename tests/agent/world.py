@@ -1,0 +1,161 @@
+"""An OpenNebula, a Waldur and agents between them, all in this process and on real sockets."""
+
+import contextlib
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+from xmlrpc.client import ServerProxy
+
+import attrs
+
+import opennebula_tenancy as ont
+from onetenant_waldur import settings
+from onetenant_waldur.agent import Agent, Mode, utc_now
+from onetenant_waldur.marketplace import Component, Marketplace, Offering, Placed
+from onetenant_waldur.waldur import Patience
+from opennebula_tenancy.emulator import Emulator
+from tenants.pace import QUICK
+from tenants.snapshot import snapshot
+
+
+READ_S = 0.2
+"""Seconds after which agents give up an answer here."""
+DELAY_S = 0.5
+"""Seconds that a delayed answer takes: longer than agents wait."""
+IMPATIENT = Patience(connect_s=5, read_s=READ_S, attempts=1, wait_s=0)
+PATIENT = Patience(connect_s=5, read_s=READ_S, attempts=4, wait_s=0.001, wait_max_s=0.01)
+PLUGIN_OPTIONS = {"zone_id": 0, "cluster_ids": [0, 100]}
+LIMITS = {"cpu": 4, "ram": 8192, "storage": 51200}
+
+
+@attrs.define
+class World:
+    """Both servers, and what tests do with them."""
+
+    server: Emulator
+    waldur: Marketplace
+
+    @property
+    def offering(self) -> Offering:
+        return self.waldur.vdc
+
+    def document(self, **changes: Any) -> dict[str, Any]:
+        """A settings file as operators have it, for one offering.
+
+        Args:
+            changes: Keys of the file, of its offering (`offering_...`), or of `backend_settings` (`backend_...`).
+        """
+        backend = {"api_url": self.server.endpoint, "credentials": self.server.auth}
+        offering: dict[str, Any] = {
+            "name": "OpenNebula VDC",
+            "waldur_api_url": self.waldur.api_url,
+            "waldur_api_token": self.waldur.tokens["provider"],
+            "waldur_offering_uuid": self.offering.uuid,
+            "verify_ssl": False,
+            "backend_type": "opennebula",
+            "order_processing_backend": "opennebula",
+            "reporting_backend": "opennebula",
+            "backend_settings": backend,
+            "backend_components": {},
+        }
+        document: dict[str, Any] = {"offerings": [offering]}
+        for key, value in changes.items():
+            section, _, name = key.partition("_")
+            where = {"backend": backend, "offering": offering}.get(section, document)
+            where[name if where is not document else key] = value
+        return document
+
+    def agent(
+        self, document: dict[str, Any] | None = None, *, patience: Patience = IMPATIENT, clock: Any = utc_now
+    ) -> Agent:
+        """A new agent, as after a start of the process."""
+        return Agent(
+            settings.parse(document or self.document()),
+            patience=patience,
+            timeout=ont.Timeout(connect_s=5, read_s=READ_S),
+            retry=QUICK,
+            clock=clock,
+        )
+
+    def cycle(self, *modes: Mode, document: dict[str, Any] | None = None, patience: Patience = IMPATIENT) -> bool:
+        """One cycle of a new agent: whether all went well."""
+        with self.agent(document, patience=patience) as agent:
+            return agent.cycle(modes or (Mode.ORDER_PROCESS,))
+
+    def order(self, name: str = "vdc-one", limits: dict[str, Any] | None = None) -> Placed:
+        """Order a tenant."""
+        return self.waldur.consumer().place_order(self.offering, name, LIMITS if limits is None else limits)
+
+    def made(self, name: str = "vdc-one", limits: dict[str, Any] | None = None) -> Placed:
+        """Order a tenant, and have it made."""
+        placed = self.order(name, limits)
+        assert self.cycle()
+        assert self.waldur.order(placed.order).state == "done"
+        return placed
+
+    @contextlib.contextmanager
+    def cloud(self) -> Iterator[ont.Cloud]:
+        with ont.connect(self.server.endpoint, self.server.auth, retry=QUICK) as cloud:
+            yield cloud
+
+    def tenant(self, resource: str) -> ont.Vdc | None:
+        """The tenant of a resource, found by its key."""
+        with self.cloud() as cloud:
+            return cloud.vdcs.find_key(resource)
+
+    def quota(self, resource: str) -> ont.Quota:
+        """The limits of the tenant of a resource."""
+        with self.cloud() as cloud:
+            tenant = cloud.vdcs.find_key(resource)
+            assert tenant is not None
+            return cloud.vdcs.quota(tenant.id)
+
+    def in_opennebula(self) -> Any:
+        """Everything that OpenNebula holds, free of numbers and keys that differ between runs to the same end."""
+        return _without_keys(snapshot(self.server), {one.uuid for one in self.waldur.state.resources})
+
+    def in_waldur(self, order: str, resource: str) -> dict[str, Any]:
+        """What Waldur holds of an order and its resource, tenants being called by their names."""
+        found, tenant = self.waldur.resource(resource), self.tenant(resource)
+        metadata = dict(found.backend_metadata)
+        named = tenant is not None and metadata.pop("opennebula_vdc_id", None) == tenant.vdc_id
+        return {
+            "order": self.waldur.order(order).state,
+            "resource": found.state,
+            "limits": dict(found.limits),
+            "metadata": metadata,
+            "points at its tenant": tenant is not None and named and found.backend_id == str(tenant.id),
+        }
+
+    def raw(self, method: str, *params: Any) -> Any:
+        """A call of the administrator with nothing but the standard library."""
+        with ServerProxy(self.server.endpoint) as proxy:
+            ok, value, *_ = getattr(proxy, method)(self.server.auth, *params)
+        assert ok, f"{method}: {value}"
+        return value
+
+    def sell(self, *components: Component) -> None:
+        """Make the offering sell other components."""
+        self.offering.components[:] = components
+
+
+@contextlib.contextmanager
+def new_world() -> Iterator[World]:
+    """Two fresh servers."""
+    with Emulator(populated=True) as server, Marketplace(count_only=("provider",)) as waldur:
+        waldur.vdc.plugin_options.clear()
+        waldur.vdc.plugin_options.update(PLUGIN_OPTIONS)
+        yield World(server, waldur)
+
+
+def _without_keys(value: Any, keys: set[str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_keys(item, keys) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_keys(item, keys) for item in value]
+    return "a key" if value in keys else value
+
+
+def at(year: int, month: int, day: int) -> Any:
+    """A clock that stands still."""
+    return lambda: dt.datetime(year, month, day, 12, tzinfo=dt.UTC)
