@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from opennebula_tenancy.errors import RollbackIncomplete, TenancyError, TransportError
+from opennebula_tenancy.errors import RollbackIncomplete, TransportError
 
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Compensations:
                 continue
             try:
                 undo.run()
-            except TenancyError as failed:
+            except Exception as failed:  # noqa: BLE001 - whatever it is, the rest is undone, and the first error speaks
                 failures.append(failed)
                 leftovers.append(undo.subject())
                 # The retries of one call have been spent on a server that does not answer: do not spend them again.

@@ -71,10 +71,9 @@ def find_credentials(
     problems: list[str] = []
     url = endpoint or environ.get("ONE_XMLRPC") or _first_line(home / "one_endpoint")
     url = (url or _first_line(system_directory / "one_endpoint") or DEFAULT_ENDPOINT).strip()
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        problems.append(f"endpoint: {url!r} is no http or https URL")
-    elif parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+    if problem := _url_problem(url):
+        problems.append(f"endpoint: {problem}")
+    elif urlsplit(url).scheme == "http" and urlsplit(url).hostname not in _LOOPBACK:
         log.warning("the endpoint %s is not encrypted: passwords cross the network as they are", url)
     session = auth
     if session is None:
@@ -86,11 +85,27 @@ def find_credentials(
     return Credentials(url, session)
 
 
+def _url_problem(url: str) -> str | None:
+    if "@" in url:
+        return "a URL with credentials in it is shown where they must not be; give them as auth"
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        whole = False
+    return None if whole else f"{url!r} is no http or https URL"
+
+
 def _auth_from_files(environ: Mapping[str, str], home: Path, system_directory: Path, problems: list[str]) -> str | None:
     named = environ.get("ONE_AUTH")
     candidates = [Path(named)] if named else [home / "one_auth", system_directory / "one_auth"]
     for path in candidates:
-        if line := _first_line(path):
+        try:
+            line = _first_line(path)
+        except UnicodeDecodeError:
+            problems.append(f"auth: {path} is not UTF-8 text")
+            return None
+        if line:
             if path.stat().st_mode & 0o077:
                 log.warning("%s holds credentials and can be read by others: chmod 600 %s", path, path)
             return line

@@ -6,7 +6,7 @@ letter (`Quota::update_limits`, `Quota::get_quota`). So blocks are written whole
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING
 
 import attrs
@@ -89,7 +89,9 @@ class GroupQuota:
         for metric in Metric:
             numbers = [self._value(*place, missing=Limit.DEFAULT.value) for place in self._scope.places(metric)]
             if numbers:
-                limits[metric.field] = _limit(max(numbers) if min(numbers) >= 0 else min(numbers))
+                widest = max(numbers) if min(numbers) >= 0 else min(numbers)
+                # OpenNebula takes 2.5 machines for a limit, and it allows two.
+                limits[metric.field] = _limit(widest.to_integral_value(ROUND_FLOOR) if metric.whole else widest)
         return Quota(**limits)
 
     def usage(self) -> Usage:

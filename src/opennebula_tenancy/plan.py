@@ -67,7 +67,8 @@ class Plan:
         )
 
     def __str__(self) -> str:
-        head = f"{self.name}: {len(self.changes)} changes" if self.changes else f"{self.name}: nothing to do"
+        count = "nothing to do" if not self else "1 change" if len(self) == 1 else f"{len(self)} changes"
+        head = f"{self.name}: {count}"
         return "\n".join(
             [head, *(f"  {change}" for change in self.changes), *(f"  note: {note}" for note in self.notes)]
         )

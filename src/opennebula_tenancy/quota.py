@@ -87,6 +87,10 @@ _FIELDS = {
 _WHOLE = frozenset({Metric.VMS, Metric.RUNNING_VMS, Metric.IMAGES, Metric.FLOATING_IPS})
 
 
+_MAX_EXPONENT = 400
+"""Powers of ten that are taken: those of every float, and more."""
+
+
 def exactly(value: Number) -> Fraction:
     """Take a number without losing any of it.
 
@@ -97,7 +101,7 @@ def exactly(value: Number) -> Fraction:
         The same number.
 
     Raises:
-        ValueError: It is not a finite number.
+        ValueError: It is not a finite number, or has more than 400 digits before or behind the point.
     """
     if isinstance(value, Fraction):
         return value
@@ -107,6 +111,9 @@ def exactly(value: Number) -> Fraction:
         number = Decimal("NaN")
     if not number.is_finite() or isinstance(value, bool):
         raise ValueError(f"{value!r} is not a number")
+    # As a fraction, 1e999999999 would fill the memory.
+    if number and abs(number.adjusted()) > _MAX_EXPONENT:
+        raise ValueError(f"{value!r} is beyond all amounts")
     return Fraction(number)
 
 
@@ -152,6 +159,8 @@ def _limit(value: Number | Limit | None) -> LimitValue | None:
 
 def _amount(value: Number) -> Decimal:
     number = exactly(value)
+    if not isinstance(value, Fraction):
+        return Decimal(str(value).strip())
     return Decimal(number.numerator) / Decimal(number.denominator)
 
 

@@ -71,7 +71,7 @@ def vdc_of(vdcs: Iterable[VdcRecord], key: str) -> VdcRecord | None:
     """
     found = [vdc for vdc in vdcs if ownership.carries(vdc.template, key, VDC_ROLE)]
     if len(found) > 1:
-        ids = ", ".join(str(vdc.id) for vdc in found)
+        ids = ", ".join(str(ident) for ident in sorted(vdc.id for vdc in found))
         raise DuplicateObject(
             f"the VDCs {ids} all carry the key {key}: keep one, and remove {ownership.KEY} from others"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -29,6 +29,10 @@ class StorageScope(enum.StrEnum):
     """Both: each is limited to the same figure, and usage is their sum."""
 
 
+_MAX_ID = 2**31 - 1
+"""XML-RPC's integers have 32 bits."""
+
+
 def _ids(values: Iterable[int] | None) -> tuple[int, ...] | None:
     return None if values is None else tuple(values)
 
@@ -37,9 +41,14 @@ def _some_ids(values: Iterable[int]) -> tuple[int, ...]:
     return tuple(values)
 
 
+def _scope(value: StorageScope | str) -> StorageScope:
+    """The scope of that name; what names none is held until all problems can be named at once."""
+    return StorageScope(value) if value in set(StorageScope) else cast("StorageScope", value)
+
+
 def _id_problems(name: str, ids: tuple[Any, ...]) -> Iterator[str]:
     for value in ids:
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_ID:
             yield f"{name}: {value!r} is not an id"
     if len(set(ids)) != len(ids):
         yield f"{name}: an id is named twice"
@@ -72,7 +81,7 @@ class VdcSpec:
     clusters: tuple[int, ...] | None = attrs.field(default=None, converter=_ids)
     zone: int = 0
     external_networks: tuple[int, ...] = attrs.field(default=(), converter=_some_ids)
-    storage_scope: StorageScope = attrs.field(default=StorageScope.IMAGES)
+    storage_scope: StorageScope = attrs.field(default=StorageScope.IMAGES, converter=_scope)
     storage_datastores: tuple[int, ...] | None = attrs.field(default=None, converter=_ids)
 
     def __attrs_post_init__(self) -> None:
@@ -85,8 +94,6 @@ class VdcSpec:
         problems.extend(_id_problems("storage_datastores", self.storage_datastores or ()))
         if self.storage_scope not in set(StorageScope):
             problems.append(f"storage_scope: {self.storage_scope!r} is not one of {', '.join(StorageScope)}")
-        else:
-            object.__setattr__(self, "storage_scope", StorageScope(self.storage_scope))
         problems.extend(scope_problems(self.quota, self.storage_scope, self.external_networks))
         if problems:
             raise SettingsError(*problems)

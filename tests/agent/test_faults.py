@@ -8,7 +8,7 @@ import pytest
 import opennebula_tenancy as ont
 from agent.world import DELAY_S, IMPATIENT, PATIENT, World, new_world
 from onetenant_waldur.agent import Mode
-from onetenant_waldur.marketplace import Placed
+from onetenant_waldur.marketplace import ResourceState
 from opennebula_tenancy.emulator import Fault, FaultKind
 
 
@@ -65,8 +65,9 @@ EACH_CALL = [
 
 
 def again(world: World, name: str, resource: str) -> str:
-    """Order once more what was refused on purpose."""
+    """Order once more what was refused on purpose, after the operator has looked at it."""
     consumer = world.waldur.consumer()
+    world.waldur.resource(resource).state = ResourceState.OK
     return consumer.update_limits(resource, WIDER) if name == "update" else consumer.terminate(resource)
 
 
@@ -171,7 +172,7 @@ def test_an_outage_of_either_server_leaves_the_order_as_it_is_until_it_is_over(
 
 
 def test_two_orders_interrupted_one_after_the_other_make_two_tenants(world: World) -> None:
-    made: list[Placed] = [world.order(name) for name in ("one", "two")]
+    made = [world.order(name) for name in ("one", "two")]
     for call in (5, 11, 17):
         world.server.faults.arm(Fault(kind=FaultKind.LOSE_REPLY, call=call, times=None, onwards=True))
         assert not world.cycle()

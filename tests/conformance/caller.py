@@ -48,14 +48,13 @@ class One:
         """Check a refusal, word by word or by a pattern; the object id that it names."""
         reply = self(method, *arguments)
         assert reply[0] is False, f"{method}{arguments} succeeded with {reply[1]!r}"
-        if isinstance(text, str):
-            assert (reply[2], reply[1]) == (code, f"[{method}] {text}")
-        else:
-            assert reply[2] == code
-            assert reply[1].startswith(f"[{method}] ")
-            assert text.fullmatch(reply[1].removeprefix(f"[{method}] ")), reply[1]
-        assert len(reply) == 5
-        assert reply[4] == -1
+        prefix = f"[{method}] "
+        words = reply[1].removeprefix(prefix)
+        as_expected = words == text if isinstance(text, str) else bool(text.fullmatch(words))
+        assert as_expected, f"{method}{arguments}\n answered {words!r}\nexpected {text!r}"
+        assert reply[1].startswith(prefix), f"{method}{arguments} answered {reply[1]!r}"
+        assert reply[2] == code, f"{method}{arguments} answered {reply[2]}, expected {code}: {reply[1]}"
+        assert reply[4:] == [-1], f"{method}{arguments} answered {reply}"
         return int(reply[3])
 
     def faults(self, code: int, method: str, *arguments: Any) -> str:
@@ -63,7 +62,7 @@ class One:
         try:
             reply = self(method, *arguments)
         except xmlrpc.client.Fault as fault:
-            assert fault.faultCode == code
+            assert fault.faultCode == code, f"{method}{arguments} answered {fault}"
             return fault.faultString
         raise AssertionError(f"{method}{arguments} answered {reply}")
 

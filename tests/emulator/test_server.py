@@ -80,6 +80,14 @@ def test_a_client_that_hangs_up_early_harms_nobody(server, one):
     assert one.system.version(server.auth) == [True, "7.4.0", 0]
 
 
+def test_a_defect_of_its_own_is_a_fault_and_leaves_a_traceback(server, one, monkeypatch, caplog):
+    monkeypatch.setattr(server.cloud, "acls", None)
+    with pytest.raises(xmlrpc.client.Fault, match="Defect of the embedded OpenNebula: TypeError") as caught:
+        one.acl.info(server.auth)
+    assert caught.value.faultCode == -500
+    assert "one.acl.info failed" in caplog.text
+
+
 def test_it_listens_on_loopback_only():
     with pytest.raises(ValueError, match="no loopback address"):
         Emulator(host="0.0.0.0")

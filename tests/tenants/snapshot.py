@@ -14,9 +14,9 @@ POOLS = {
     "one.acl.info": (),
     "one.clusterpool.info": (),
     "one.datastorepool.info": (),
-    #"one.vnpool.info": (-2, -1, -1),
-    #"one.imagepool.info": (-2, -1, -1),
-    #"one.vmpool.info": (-2, -1, -1, -1),
+    "one.vnpool.info": (-2, -1, -1),
+    "one.imagepool.info": (-2, -1, -1),
+    "one.vmpool.info": (-2, -1, -1, -1),
 }
 _VOLATILE = {"TOKEN_PASSWORD", "PASSWORD", "TENANCY_VDC_ID", "TENANCY_GROUP_AFTER", "REGTIME", "STRING"}
 

@@ -15,7 +15,9 @@ from tenants.pace import QUICK
 from tenants.snapshot import snapshot
 
 
-SPEC = ont.VdcSpec(name="acme", key="key-of-acme", quota=ont.Quota(cpu=4, memory_mb=4096, storage_mb=20480), clusters=(0,))
+SPEC = ont.VdcSpec(
+    name="acme", key="key-of-acme", quota=ont.Quota(cpu=4, memory_mb=4096, storage_mb=20480), clusters=(0,)
+)
 
 
 def mutations(sent: list[ont.CallRecord]) -> list[str]:
@@ -133,7 +135,13 @@ class TestConflicts:
         ],
     )
     def test_a_taken_name_changes_nothing_and_is_never_removed(
-        self, cloud: ont.Cloud, admin: Raw, server: Emulator, sent: list[ont.CallRecord], method: str, params: tuple[str]
+        self,
+        cloud: ont.Cloud,
+        admin: Raw,
+        server: Emulator,
+        sent: list[ont.CallRecord],
+        method: str,
+        params: tuple[str],
     ) -> None:
         admin(method, *params)
         before = snapshot(server)
@@ -191,9 +199,7 @@ class TestConflicts:
 
 
 class TestRefusedBeforeAnything:
-    def test_all_that_does_not_exist_is_named_at_once(
-        self, cloud: ont.Cloud, sent: list[ont.CallRecord]
-    ) -> None:
+    def test_all_that_does_not_exist_is_named_at_once(self, cloud: ont.Cloud, sent: list[ont.CallRecord]) -> None:
         spec = attrs.evolve(SPEC, clusters=(0, 7), external_networks=(77,), storage_datastores=(0, 55))
         with pytest.raises(ont.SettingsError) as caught:
             cloud.vdcs.ensure(spec)
@@ -264,7 +270,9 @@ class TestQuota:
     def test_a_new_datastore_of_a_cluster_gets_the_limit_too(self, cloud: ont.Cloud, admin: Raw) -> None:
         vdc = cloud.vdcs.ensure(SPEC)
         added = admin("one.datastore.allocate", "NAME=more\nTYPE=IMAGE_DS\nDS_MAD=dummy\nTM_MAD=dummy", 0)
-        assert [str(change) for change in cloud.vdcs.plan(SPEC)] == [f"set limit DATASTORE {added}/SIZE: default -> 20480"]
+        assert [str(change) for change in cloud.vdcs.plan(SPEC)] == [
+            f"set limit DATASTORE {added}/SIZE: default -> 20480"
+        ]
         cloud.vdcs.ensure(SPEC)
         assert len(admin.xml("one.group.info", vdc.id).findall("DATASTORE_QUOTA/DATASTORE")) == 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -9,7 +10,14 @@ from typing import TYPE_CHECKING
 import attrs
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    MaxRetryError,
+    NameResolutionError,
+    NewConnectionError,
+    ReadTimeoutError,
+)
 
 from opennebula_tenancy.errors import NotSent, OutcomeUnknown
 
@@ -32,6 +40,20 @@ class Timeout:
 
     connect_s: float = attrs.field(default=5.0, validator=attrs.validators.gt(0))
     read_s: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
+
+
+class _Body(io.BytesIO):
+    """The body of a request, which knows whether sending it has begun.
+
+    Before that moment the server cannot have acted, whatever it is that fails: the name, the connection, TLS, a proxy.
+    After it the server may have acted, a broken TLS record included.
+    """
+
+    begun = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.begun = True
+        return super().read(size)
 
 
 class HttpChannel:
@@ -60,7 +82,6 @@ class HttpChannel:
         adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections, max_retries=0)
         session.mount("http://", adapter)
         session.mount("https://", adapter)
-        session.verify = self._verify
         session.auth = _no_netrc
         return session
 
@@ -90,28 +111,33 @@ class HttpChannel:
     def _post(
         self, session: requests.Session, method: str, body: bytes, headers: Mapping[str, str], call_id: str
     ) -> bytes:
-        deadline = time.monotonic() + self._timeout.connect_s + self._timeout.read_s
+        request = _Body(body)
         try:
             with session.post(
                 self._endpoint,
-                data=body,
+                data=request,
                 headers=dict(headers),
                 timeout=(self._timeout.connect_s, self._timeout.read_s),
+                # Here, not on the session: there REQUESTS_CA_BUNDLE in the environment would overrule it.
+                verify=self._verify,
                 allow_redirects=False,
                 stream=True,
             ) as answer:
                 if answer.status_code != requests.codes.ok:
                     raise _http_refusal(method, answer, call_id)
-                chunks = []
-                for chunk in answer.iter_content(_CHUNK_BYTES):
-                    chunks.append(chunk)
-                    if time.monotonic() > deadline:
-                        raise OutcomeUnknown(
-                            method, f"no whole answer within {self._timeout.read_s:g} s", call_id=call_id
-                        )
-                return b"".join(chunks)
-        except requests.RequestException as error:
-            raise _transport_error(method, error, call_id) from error
+                return self._whole(method, answer, call_id)
+        except (requests.RequestException, HTTPError) as error:
+            raise _transport_error(method, error, call_id, sent=request.begun) from error
+
+    def _whole(self, method: str, answer: requests.Response, call_id: str) -> bytes:
+        deadline_s = time.monotonic() + self._timeout.read_s
+        chunks = []
+        # read1 returns what is there; read and iter_content wait for a full chunk, however slowly it drips in.
+        while chunk := answer.raw.read1(_CHUNK_BYTES):
+            chunks.append(chunk)
+            if time.monotonic() > deadline_s:
+                raise OutcomeUnknown(method, f"no whole answer within {self._timeout.read_s:g} s", call_id=call_id)
+        return b"".join(chunks)
 
     def close(self) -> None:
         """Close the connections that are kept."""
@@ -131,25 +157,26 @@ def _http_refusal(method: str, answer: requests.Response, call_id: str) -> NotSe
     return NotSent(method, f"{said}: is the endpoint right? OpenNebula's ends in /RPC2", call_id=call_id)
 
 
-def _transport_error(method: str, error: requests.RequestException, call_id: str) -> NotSent | OutcomeUnknown:
+def _transport_error(
+    method: str, error: requests.RequestException | HTTPError, call_id: str, *, sent: bool
+) -> NotSent | OutcomeUnknown:
     """Say whether a failed request can have been applied, by how far it came."""
     cause = error.args[0] if error.args else None
     reason = cause.reason if isinstance(cause, MaxRetryError) else cause
+    if sent:
+        if isinstance(error, requests.ReadTimeout | ReadTimeoutError):
+            return OutcomeUnknown(method, "no answer in time", call_id=call_id)
+        broken = reason if isinstance(reason, Exception) else error
+        return OutcomeUnknown(method, f"the connection broke: {_plain(broken)}", call_id=call_id)
     if isinstance(error, requests.exceptions.SSLError):
         return NotSent(method, f"TLS failed: {reason}", call_id=call_id)
-    if isinstance(error, requests.ConnectTimeout) or isinstance(reason, ConnectTimeoutError):
+    if isinstance(error, requests.Timeout) or isinstance(reason, ConnectTimeoutError):
         return NotSent(method, "no connection in time", call_id=call_id)
     if isinstance(reason, NameResolutionError):
         return NotSent(method, "the host name is not known", call_id=call_id)
     if isinstance(reason, NewConnectionError):
         return NotSent(method, f"no connection: {_plain(reason)}", call_id=call_id)
-    if isinstance(
-        error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema | requests.exceptions.ProxyError
-    ):
-        return NotSent(method, f"the request could not be sent: {error}", call_id=call_id)
-    if isinstance(error, requests.ReadTimeout):
-        return OutcomeUnknown(method, "no answer in time", call_id=call_id)
-    return OutcomeUnknown(method, f"the connection broke: {_plain(reason or error)}", call_id=call_id)
+    return NotSent(method, f"the request could not be sent: {error}", call_id=call_id)
 
 
 def _plain(error: BaseException) -> str:

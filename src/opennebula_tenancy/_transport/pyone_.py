@@ -29,6 +29,18 @@ _UNREADY = (
     "zone is disabled",
 )
 """What oned says before it executes anything (`RequestXRPC.cc`): safe to send again."""
+_INTERNAL = 0x2000
+"""The code that it says this with."""
+
+_UNREADABLE = (
+    xml.parsers.expat.ExpatError,
+    xmlrpc.client.ResponseError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+)
+"""What xmlrpc.client raises over an answer that is no XML, or XML of another kind."""
 
 
 @attrs.define(slots=False)
@@ -59,15 +71,20 @@ class _Transport(xmlrpc.client.Transport):
         answer = self._channel.post(
             exchange.method,
             request_body,
-            {"Content-Type": "text/xml", "User-Agent": "opennebula-tenancy"},
+            {"Content-Type": "text/xml", "Accept-Encoding": "identity", "User-Agent": "opennebula-tenancy"},
             fresh=exchange.fresh,
             call_id=exchange.call_id,
         )
         exchange.received_bytes = len(answer)
         parser, unmarshaller = self.getparser()
-        parser.feed(answer)
-        parser.close()
-        return unmarshaller.close()
+        try:
+            parser.feed(answer)
+            parser.close()
+            return unmarshaller.close()
+        except _UNREADABLE as error:
+            raise OutcomeUnknown(
+                exchange.method, f"the answer is not XML-RPC: {error}", call_id=exchange.call_id
+            ) from error
 
     def close(self) -> None:
         """Close what the channel keeps."""
@@ -124,16 +141,16 @@ class PyoneTransport:
             ProtocolViolation: The answer is whole, and not OpenNebula's.
         """
         exchange = self._transport.exchange
-        exchange.fresh, exchange.call_id, exchange.method = fresh, call_id, method
+        exchange.fresh, exchange.call_id, exchange.method, exchange.sent_bytes = fresh, call_id, method, 0
         # Not pyone's _do_request: it turns a fault into text. Not its attribute access: it drops fields of a failure.
         send = xmlrpc.client.ServerProxy._ServerProxy__request  # type: ignore[attr-defined] # noqa: SLF001
         try:
             reply = send(self._server, method, (self._session, *params))
         except xmlrpc.client.Fault as fault:
             raise BadRequest(method, fault.faultCode, fault.faultString, call_id=call_id) from None
-        except (xml.parsers.expat.ExpatError, xmlrpc.client.ResponseError) as error:
-            raise OutcomeUnknown(method, f"the answer is not XML-RPC: {error}", call_id=call_id) from error
         except (TypeError, OverflowError, UnicodeError) as error:
+            if exchange.sent_bytes:
+                raise  # not the arguments' fault: they were rendered
             raise NotSent(method, f"the arguments do not fit XML-RPC: {error}", call_id=call_id) from error
         value = _value(method, reply, call_id)
         return Answer(value, exchange.sent_bytes, exchange.received_bytes)
@@ -152,7 +169,7 @@ def _value(method: str, reply: Any, call_id: str) -> Any:
         case [True, value, *_]:
             return value
         case [False, str(message), int(code), *rest]:
-            if any(sign in message for sign in _UNREADY):
+            if code == _INTERNAL and any(sign in message for sign in _UNREADY):
                 raise ServerUnready(method, message, call_id=call_id)
             named = rest[0] if rest and isinstance(rest[0], int) and rest[0] >= 0 else None
             raise ApiError.of(method, code, message, object_id=named, call_id=call_id)

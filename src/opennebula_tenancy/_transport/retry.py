@@ -19,7 +19,7 @@ class RetryPolicy:
 
     Attributes:
         attempts: How often a call is sent at most, the first time included.
-        budget_s: Seconds that all attempts of a call, and the waits between them, may take.
+        budget_s: Seconds after which no further attempt begins, counted from the beginning of the first one.
         wait_s: Seconds before the second attempt; doubled before each further one, with full jitter.
         wait_max_s: The longest wait between two attempts, in seconds.
         settle_s: Seconds to wait before looking a second time whether a call with an unknown outcome was applied: a
@@ -33,7 +33,25 @@ class RetryPolicy:
     settle_s: float = attrs.field(default=0.5, validator=attrs.validators.ge(0))
 
 
-def attempts(policy: RetryPolicy, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[bool]:
+@attrs.frozen
+class Attempt:
+    """One attempt of a call.
+
+    Attributes:
+        wait_s: Seconds to wait before the next one; None when this is the last one allowed.
+        deadline_s: When the budget ends, on the monotonic clock.
+    """
+
+    wait_s: float | None
+    deadline_s: float
+
+    @property
+    def last(self) -> bool:
+        """Whether there is no other after it. Ask when it has failed: the time that it took counts."""
+        return self.wait_s is None or time.monotonic() + self.wait_s > self.deadline_s
+
+
+def attempts(policy: RetryPolicy, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[Attempt]:
     """Pace the attempts of one call.
 
     Args:
@@ -41,14 +59,12 @@ def attempts(policy: RetryPolicy, *, sleep: Callable[[float], None] = time.sleep
         sleep: Waits the seconds it is given.
 
     Yields:
-        For each attempt whether it is the last one, after having waited for its turn.
+        The attempts, each after having waited for its turn.
     """
-    deadline = time.monotonic() + policy.budget_s
-    for attempt in range(1, policy.attempts + 1):
+    deadline_s = time.monotonic() + policy.budget_s
+    for number in range(1, policy.attempts):
         # Full jitter keeps many clients from coming back in step after an outage.
-        following = random.uniform(0, min(policy.wait_max_s, policy.wait_s * 2 ** (attempt - 1)))  # noqa: S311
-        last = attempt == policy.attempts or time.monotonic() + following > deadline
-        yield last
-        if last:
-            return
-        sleep(following)
+        wait_s = random.uniform(0, min(policy.wait_max_s, policy.wait_s * 2 ** (number - 1)))  # noqa: S311
+        yield Attempt(wait_s, deadline_s)
+        sleep(wait_s)
+    yield Attempt(None, deadline_s)

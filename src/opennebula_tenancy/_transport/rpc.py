@@ -111,11 +111,11 @@ class Rpc:
         """
         if not _READS.match(method):
             raise ValueError(f"{method} is not a method that only reads")
-        for last in attempts(self._retry, sleep=self._sleep):
+        for attempt in attempts(self._retry, sleep=self._sleep):
             try:
                 return self._call(method, params, fresh=False)
             except TransportError:
-                if last:
+                if attempt.last:
                     raise
         raise AssertionError("attempts() yields at least once")  # pragma: no cover
 
@@ -139,21 +139,21 @@ class Rpc:
             TransportError: No attempt got through.
         """
         unknown = False
-        for last in attempts(self._retry, sleep=self._sleep):
+        for attempt in attempts(self._retry, sleep=self._sleep):
             try:
                 value: T = self._call(method, params, fresh=True)
             except (NotSent, ServerUnready):
-                if last:
+                if attempt.last:
                     raise
             except OutcomeUnknown as error:
                 unknown = True
                 if (found := self._settle(method, look, error)) is not None:
                     return found
-                if last:
+                if attempt.last:
                     raise
-            except (AlreadyExists, AlreadyAssigned):
+            except (AlreadyExists, AlreadyAssigned) as error:
                 # A refusal of what an earlier attempt of ours has done is a success; any other is what it says.
-                if not unknown or (found := look()) is None:
+                if not unknown or (found := self._look(look, error)) is None:
                     raise
                 return found
             except InternalError as error:
@@ -178,7 +178,7 @@ class Rpc:
         """Look, and let the first error speak where looking fails too."""
         try:
             return look()
-        except (TransportError, ApiError) as failed:
+        except (TransportError, ApiError, ProtocolViolation) as failed:
             error.add_note(f"Looking whether it was applied failed too: {failed}")
             raise error from failed
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from opennebula_tenancy._wire.records import parse
+from opennebula_tenancy._wire.records import number_in, parse
 
 
 if TYPE_CHECKING:
@@ -81,11 +81,11 @@ class AclRule:
         """Read the answer of one.acl.info."""
         return tuple(
             cls(
-                int(item.findtext("USER") or "", 16),
-                int(item.findtext("RESOURCE") or "", 16),
-                int(item.findtext("RIGHTS") or "", 16),
-                int(item.findtext("ZONE") or hex(_ALL), 16),
-                int(item.findtext("ID") or ""),
+                number_in(item, "USER", 16),
+                number_in(item, "RESOURCE", 16),
+                number_in(item, "RIGHTS", 16),
+                _ALL if item.find("ZONE") is None else number_in(item, "ZONE", 16),
+                number_in(item, "ID"),
             )
             for item in parse(text, "ACL_POOL").iterfind("ACL")
         )
@@ -102,7 +102,7 @@ class AclRule:
     @property
     def opens_networks(self) -> bool:
         """Whether it lets its user use every network, of the cloud or of a cluster, and says nothing else."""
-        return self.resource & _KINDS == Resource.NET and bool(self.resource & (_ALL | _CLUSTER))
+        return self.covers_networks and self.resource & _KINDS == Resource.NET
 
     @property
     def covers_networks(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET  # oned's own answers; expat refuses entity bombs
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -43,16 +43,40 @@ def _text(element: ET.Element, path: str) -> str:
     return element.findtext(path) or ""
 
 
-def _number(element: ET.Element, path: str) -> int:
+def number_in(element: ET.Element, path: str, base: int = 10) -> int:
+    """Read an integer.
+
+    Args:
+        element: Where to read it.
+        path: The element that holds it; `.` is the element itself.
+        base: 16 where it is written in hexadecimal.
+
+    Returns:
+        The number.
+
+    Raises:
+        ProtocolViolation: There is none.
+    """
     text = _text(element, path)
     try:
-        return int(text)
+        return int(text, base)
     except ValueError:
         raise ProtocolViolation(f"<{element.tag}> has {path} {text!r}, a number was due") from None
 
 
+def _decimal(element: ET.Element) -> Decimal:
+    """A limit or a usage."""
+    try:
+        number = Decimal(element.text or "0")
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite():
+        raise ProtocolViolation(f"<{element.tag}> is {element.text!r}, a number was due")
+    return number
+
+
 def _ids(element: ET.Element, path: str) -> frozenset[int]:
-    return frozenset(int(item.text or "") for item in element.iterfind(f"{path}/ID"))
+    return frozenset(number_in(item, ".") for item in element.iterfind(f"{path}/ID"))
 
 
 def _template(element: ET.Element) -> Mapping[str, str]:
@@ -82,9 +106,9 @@ class QuotaRow:
         """The rows of all sections of a user's or a group's quotas."""
         for section in ("DATASTORE", "NETWORK", "VM", "IMAGE"):
             for row in element.iterfind(f"{section}_QUOTA/{section}"):
-                own = row.findtext("ID")
-                values = {item.tag: Decimal(item.text or "0") for item in row if item.tag not in {"ID", "CLUSTER_IDS"}}
-                yield cls(section, None if own is None else int(own), _text(row, "CLUSTER_IDS"), values)
+                own = None if row.find("ID") is None else number_in(row, "ID")
+                values = {item.tag: _decimal(item) for item in row if item.tag not in {"ID", "CLUSTER_IDS"}}
+                yield cls(section, own, _text(row, "CLUSTER_IDS"), values)
 
 
 @attrs.frozen
@@ -102,7 +126,7 @@ class GroupRecord:
     def of(cls, element: ET.Element) -> Self:
         """Read a GROUP element."""
         return cls(
-            _number(element, "ID"),
+            number_in(element, "ID"),
             _text(element, "NAME"),
             _ids(element, "USERS"),
             _ids(element, "ADMINS"),
@@ -119,7 +143,7 @@ class GroupRecord:
     def pool(cls, text: object) -> tuple[Self, ...]:
         """Read the answer of one.grouppool.info, where the quotas stand beside the groups."""
         root = parse(text, "GROUP_POOL")
-        quotas = {_number(item, "ID"): tuple(QuotaRow.all_of(item)) for item in root.iterfind("QUOTAS")}
+        quotas = {number_in(item, "ID"): tuple(QuotaRow.all_of(item)) for item in root.iterfind("QUOTAS")}
         groups = (cls.of(item) for item in root.iterfind("GROUP"))
         return tuple(attrs.evolve(group, quotas=quotas.get(group.id, group.quotas)) for group in groups)
 
@@ -141,10 +165,10 @@ class VdcRecord:
     def of(cls, element: ET.Element) -> Self:
         """Read a VDC element."""
         clusters = frozenset(
-            (_number(item, "ZONE_ID"), _number(item, "CLUSTER_ID")) for item in element.iterfind("CLUSTERS/CLUSTER")
+            (number_in(item, "ZONE_ID"), number_in(item, "CLUSTER_ID")) for item in element.iterfind("CLUSTERS/CLUSTER")
         )
         return cls(
-            _number(element, "ID"), _text(element, "NAME"), _ids(element, "GROUPS"), clusters, _template(element)
+            number_in(element, "ID"), _text(element, "NAME"), _ids(element, "GROUPS"), clusters, _template(element)
         )
 
     @classmethod
@@ -170,7 +194,7 @@ class ClusterRecord:
     def pool(cls, text: object) -> tuple[Self, ...]:
         """Read the answer of one.clusterpool.info."""
         return tuple(
-            cls(_number(item, "ID"), _text(item, "NAME"), _ids(item, "DATASTORES"))
+            cls(number_in(item, "ID"), _text(item, "NAME"), _ids(item, "DATASTORES"))
             for item in parse(text, "CLUSTER_POOL").iterfind("CLUSTER")
         )
 
@@ -188,7 +212,7 @@ class DatastoreRecord:
     def pool(cls, text: object) -> tuple[Self, ...]:
         """Read the answer of one.datastorepool.info."""
         return tuple(
-            cls(_number(item, "ID"), _text(item, "NAME"), _number(item, "TYPE") == 0, _ids(item, "CLUSTERS"))
+            cls(number_in(item, "ID"), _text(item, "NAME"), number_in(item, "TYPE") == 0, _ids(item, "CLUSTERS"))
             for item in parse(text, "DATASTORE_POOL").iterfind("DATASTORE")
         )
 
@@ -205,6 +229,6 @@ class OwnedRecord:
     def pool(cls, text: object, kind: str) -> tuple[Self, ...]:
         """Read a pool of objects of one kind, such as VM, IMAGE or VNET."""
         return tuple(
-            cls(_number(item, "ID"), _text(item, "NAME"), _number(item, "GID"))
+            cls(number_in(item, "ID"), _text(item, "NAME"), number_in(item, "GID"))
             for item in parse(text, f"{kind}_POOL").iterfind(kind)
         )

@@ -15,13 +15,13 @@ from opennebula_tenancy.errors import SettingsError
 
 
 Scalar: TypeAlias = str | int | float | bool
-Vector: TypeAlias = Mapping[str, "Scalar | Vector"]
-Value: TypeAlias = Scalar | Vector | Sequence["Scalar | Vector"]
+Vector: TypeAlias = Mapping[str, Scalar]
+Value: TypeAlias = Scalar | Vector | Sequence[Scalar | Vector]
 Template: TypeAlias = Mapping[str, Value]
 """Attributes by name: a scalar, a vector of attributes, or a sequence of either for an attribute that repeats."""
 
 _ATTRIBUTE = re.compile(r"[A-Z][A-Z0-9_]*\Z")
-_LOST = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_LOST = re.compile(r"[\x00-\x08\x0b-\x1f]")
 
 
 def text_problem(text: str) -> str | None:
@@ -72,8 +72,7 @@ def _element(name: str, value: Value, path: str, problems: list[str]) -> str:
         problems.append(f"{path}: an attribute's name is upper case letters, digits and underscores")
         return ""
     if isinstance(value, Mapping):
-        inner = "".join(_element(key, item, f"{path}.{key}", problems) for key, item in value.items())
-        return f"<{name}>{inner}</{name}>"
+        return f"<{name}>{_members(value, path, problems)}</{name}>"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "".join(_element(name, item, f"{path}[{index}]", problems) for index, item in enumerate(value))
     text = _scalar(value)
@@ -81,6 +80,19 @@ def _element(name: str, value: Value, path: str, problems: list[str]) -> str:
         problems.append(f"{path}: the value {problem}")
         return ""
     return f"<{name}>{escape(text)}</{name}>"
+
+
+def _members(vector: Vector, path: str, problems: list[str]) -> str:
+    """The attributes of a vector, of which oned keeps texts only (`Template::vector_xml_att`)."""
+    if not vector:
+        problems.append(f"{path}: a vector without attributes, which OpenNebula drops")
+    body = ""
+    for name, value in vector.items():
+        if isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str)):
+            problems.append(f"{path}.{name}: a vector in a vector, which OpenNebula drops")
+        else:
+            body += _element(name, value, f"{path}.{name}", problems)
+    return body
 
 
 def _scalar(value: Scalar) -> str:

@@ -44,6 +44,7 @@ class Config:
         restricted: Attributes that only administrators may set, by kind.
         host_cpu: Cores of a dummy host, in hundredths.
         host_memory_kb: Memory of a dummy host, in KB.
+        live_resize: Whether the virtualization driver resizes running VMs, as kvm does (LIVE_RESIZE).
         step_s: Seconds that one step of asynchronous work takes, e.g. a network becoming ready.
     """
 
@@ -61,4 +62,5 @@ class Config:
     restricted: Mapping[Kind, Restricted] = attrs.field(factory=lambda: dict(_RESTRICTED))
     host_cpu: int = 800
     host_memory_kb: int = 16777216
+    live_resize: bool = False
     step_s: float = 0.01

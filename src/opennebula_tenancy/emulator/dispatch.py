@@ -1,5 +1,6 @@
 """From a request body to a reply body: faults, authentication, the call under the lock, and what it answers."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,9 @@ from opennebula_tenancy.emulator.errors import Code, ProtocolFault, Refusal
 from opennebula_tenancy.emulator.sessions import Identity, authenticate
 from opennebula_tenancy.emulator.state import Cloud
 from opennebula_tenancy.emulator.wire import write_fault, write_reply
+
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Dispatcher:
@@ -37,6 +41,9 @@ class Dispatcher:
             return write_reply(self._execute(name, values))
         except ProtocolFault as fault:
             return write_fault(fault)
+        except Exception as error:
+            _LOGGER.exception("%s failed in a way that it should not", name)
+            return write_fault(ProtocolFault(-500, f"Defect of the embedded OpenNebula: {error!r}"))
 
     def refuse(self, name: str, code: int, text: str) -> bytes:
         """The reply of a server that refuses a call without looking at it.

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import attrs
 
-from opennebula_tenancy.emulator import limits, verbs
+from opennebula_tenancy.emulator import limits, operations, verbs
 from opennebula_tenancy.emulator.calls import ONEADMIN_ID, Call, method
 from opennebula_tenancy.emulator.errors import Code, Refusal, action, internal
 from opennebula_tenancy.emulator.kinds import Kind, Right
@@ -12,7 +12,7 @@ from opennebula_tenancy.emulator.markup import cdata, ids
 from opennebula_tenancy.emulator.quotas import Quotas
 from opennebula_tenancy.emulator.rules import ALL, GROUP, INDIVIDUAL, Permissions
 from opennebula_tenancy.emulator.state import Cloud, PoolObject, name_problem
-from opennebula_tenancy.emulator.template import Vector
+from opennebula_tenancy.emulator.template import Template, Vector
 from opennebula_tenancy.emulator.vdcs import DEFAULT_VDC_ID, Vdc
 
 
@@ -41,6 +41,10 @@ class Group(PoolObject):
     users: set[int] = attrs.field(factory=set)
     admins: set[int] = attrs.field(factory=set)
     quotas: Quotas = attrs.field(factory=Quotas)
+
+    def template_updated(self, cloud: Cloud, old: Template) -> None:  # noqa: ARG002 - checked as it is now
+        """Check the operations it redefines."""
+        operations.check(self.template)
 
     def _core(self) -> str:
         return (

@@ -1,5 +1,7 @@
-"""Where a VM can run: hosts and system datastores that its owner may use, that its networks and images reach, and that
-have room (SchedulerManagerDriver.cc and the rank scheduler behind it)."""
+"""Where a VM can run, as SchedulerManagerDriver.cc and the rank scheduler behind it decide.
+
+It needs a host and a system datastore that its owner may use, that its networks and images reach, and that have room.
+"""
 
 import time
 
@@ -91,12 +93,11 @@ def _with_room(vm: VirtualMachine, hosts: list[Host], systems: list[Datastore]) 
 
 
 def _may(cloud: Cloud, vm: VirtualMachine, right: Right, target: PoolObject) -> bool:
-    """Whether the owner of a VM, acting with the VM's group, has a right."""
-    if ONEADMIN_ID in {vm.uid, vm.gid} and vm.gid == ONEADMIN_ID:
-        return True
+    """Whether the owner of a VM has a right; VMs of oneadmin and of its group may run anywhere."""
     user = cloud.pool(User).find(vm.uid)
-    gids = frozenset({vm.gid}) if user is None or vm.uid == ONEADMIN_ID else frozenset({vm.gid, *user.gids})
-    return cloud.acls.allows(vm.uid, gids, target.subject, right)
+    if ONEADMIN_ID in {vm.uid, vm.gid}:
+        return True
+    return user is not None and cloud.acls.allows(vm.uid, frozenset(user.gids), target.subject, right)
 
 
 def dated(cloud: Cloud, text: str) -> str:

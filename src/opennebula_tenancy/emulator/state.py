@@ -182,6 +182,8 @@ class Cloud:
         lock: Held for the whole of every call.
         acls: The access rules.
         default_quotas: The default limits of users and of groups.
+        driver_actions: Seconds that an action of the VM drivers takes (`deploy`, `shutdown`, `cancel`, `save`, `restore`,
+            `resize_disk`), None for one that fails. What is not named takes one step.
     """
 
     def __init__(self, config: Config) -> None:
@@ -190,6 +192,7 @@ class Cloud:
         self.acls = AclRules(ZONE_ID)
         self.default_quotas = {Kind.USER: Quotas(default=True), Kind.GROUP: Quotas(default=True)}
         self._pools: dict[Kind, Pool[PoolObject]] = {kind: Pool(kind) for kind in Kind}
+        self.driver_actions: dict[str, float | None] = {}
         self._pending: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import attrs
 
-from opennebula_tenancy.emulator import limits, verbs
+from opennebula_tenancy.emulator import limits, operations, verbs
 from opennebula_tenancy.emulator.calls import ONEADMIN_ID, Call, method
 from opennebula_tenancy.emulator.errors import Code, Refusal, action, bad_call, internal
 from opennebula_tenancy.emulator.groups import USERS_ID, Group
@@ -15,6 +15,7 @@ from opennebula_tenancy.emulator.kinds import Kind, Right
 from opennebula_tenancy.emulator.markup import cdata, ids
 from opennebula_tenancy.emulator.quotas import Quotas
 from opennebula_tenancy.emulator.state import Cloud, PoolObject, name_problem
+from opennebula_tenancy.emulator.template import Template
 
 
 CORE = "core"
@@ -120,6 +121,10 @@ class User(PoolObject):
     def xml(self, cloud: Cloud) -> str:  # noqa: ARG002 - every object reads so
         """The body, and behind it the quotas, as the pool lists them."""
         return f"<USER>{self._core()}</USER><QUOTAS><ID>{self.id}</ID>{self.quotas.to_xml()}</QUOTAS>"
+
+    def template_updated(self, cloud: Cloud, old: Template) -> None:  # noqa: ARG002 - checked as it is now
+        """Check the operations it redefines."""
+        operations.check(self.template)
 
     def _core(self) -> str:
         tokens = "".join(token.xml() for token in sorted(self.tokens, key=lambda token: token.text))
@@ -308,8 +313,8 @@ def login(call: Call, name: str, text: str, valid_s: int, egid: int = -1) -> str
     if len(user.tokens) >= MAX_TOKENS:
         raise bad_call("Max number of tokens limit reached.")
     token = Token(text or secrets.token_hex(32), -1 if valid_s == -1 else int(now_s) + valid_s, egid)
-    # A token whose text is taken is accepted, and changes nothing.
-    if all(other.text != token.text for other in user.tokens):
+    # A token whose text is taken, or would be markup in the user's body, is accepted and changes nothing.
+    if all(other.text != token.text for other in user.tokens) and not {"<", "&"} & set(token.text):
         user.tokens.append(token)
     return token.text
 

@@ -45,9 +45,7 @@ def disk_mb(disk: Vector) -> int:
 
 def system_disk_mb(template: Template) -> int:
     """MB that the disks of a template take in a system datastore."""
-    return sum(
-        disk_mb(disk) for disk in template.vectors("DISK") if is_volatile(disk) or disk_target(disk) == "SYSTEM"
-    )
+    return sum(disk_mb(disk) for disk in template.vectors("DISK") if is_volatile(disk) or disk_target(disk) == "SYSTEM")
 
 
 def image_storage(template: Template) -> tuple[StorageCharge, ...]:

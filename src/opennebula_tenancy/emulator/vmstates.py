@@ -1,4 +1,4 @@
-"""States of VMs, and how the actions of `one.vm.action` move between them (DispatchManagerActions.cc, LifeCycle*.cc)."""
+"""States of VMs (VirtualMachine.h), and the numbers of the actions that their history shows (VMActions.h)."""
 
 import enum
 
