@@ -41,7 +41,8 @@ def call(endpoint: str, method: str, *params: Any) -> tuple[Any, int]:
     body = xmlrpc.client.dumps((AUTH, *params), method).encode()
     with urllib.request.urlopen(urllib.request.Request(endpoint, body, {"Content-Type": "text/xml"})) as answer:
         data = answer.read()
-    ((ok, value, *_),), _ = xmlrpc.client.loads(data)
+    reply: Any = xmlrpc.client.loads(data)[0][0]
+    ok, value = reply[:2]
     if not ok:
         raise SystemExit(f"{method}: {value}")
     return value, len(data)

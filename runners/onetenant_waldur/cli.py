@@ -93,6 +93,17 @@ def once_command(mode: str | None, config_file: Path | None) -> None:
         sys.exit(_FAILED)
 
 
+@main.command("demo")
+def demo_command() -> None:
+    """Show a tenant from order to end, on an embedded OpenNebula and an embedded Waldur.
+
+    Exits with 1 when anything is not as it should be.
+    """
+    from onetenant_waldur import demo  # noqa: PLC0415  # only here is there a need for two servers
+
+    sys.exit(demo.run())
+
+
 def _in_seconds(modes: list[Mode], orders_minutes: float, reports_minutes: float) -> dict[Mode, float]:
     minutes = {Mode.ORDER_PROCESS: orders_minutes, Mode.REPORT: reports_minutes}
     return {mode: minutes[mode] * _SECONDS_A_MINUTE for mode in modes}

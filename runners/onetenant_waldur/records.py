@@ -60,6 +60,19 @@ class OrderRecord:
     plan: UUID | None
     resource_name: str = ""
 
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> "OrderRecord":
+        """Read an order from its fields in the API."""
+        return cls(
+            uuid=UUID(said["uuid"]),
+            state=str(said["state"]),
+            type=str(said["type"]),
+            resource=UUID(said["marketplace_resource_uuid"]),
+            limits=_named(said.get("limits")),
+            plan=UUID(said["plan_uuid"]) if said.get("plan_uuid") else None,
+            resource_name=said.get("resource_name") or "",
+        )
+
 
 @attrs.frozen
 class ResourceRecord:
@@ -85,6 +98,20 @@ class ResourceRecord:
     limits: Mapping[str, float]
     project_slug: str
 
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> "ResourceRecord":
+        """Read a resource from its fields in the API, of which there may be few."""
+        return cls(
+            uuid=UUID(said["uuid"]),
+            name=said.get("name") or "",
+            slug=said.get("slug") or "",
+            state=str(said.get("state") or ""),
+            backend_id=said.get("backend_id") or "",
+            backend_metadata=dict(said.get("backend_metadata") or {}),
+            limits=_named(said.get("limits")),
+            project_slug=said.get("project_slug") or "",
+        )
+
     @property
     def key(self) -> str:
         """The key of its tenant."""
@@ -104,3 +131,7 @@ class UsageRecord:
     resource: UUID
     component: str
     amount: Decimal
+
+
+def _named(limits: Mapping[str, Any] | None) -> dict[str, float]:
+    return {name: value for name, value in (limits or {}).items() if value is not None}

@@ -245,10 +245,8 @@ def parse(document: Any) -> Settings:
     if not isinstance(entries, list) or not entries:
         raise SettingsError("offerings: expected a list with at least one offering")
     problems: list[str] = []
+    remarks = list(_remarks(document))
     general = structure(document, General, "", problems)
-    remarks = [f"{key}: not done by this agent" for key in _NOT_DONE if document.get(key)]
-    if isinstance(shipping := document.get("log_shipping"), dict) and shipping.get("enabled"):
-        remarks.append("log_shipping: not done by this agent")
     offerings: list[OfferingSettings] = []
     for index, entry in enumerate(entries):
         path = f"offerings[{index}]"
@@ -256,15 +254,13 @@ def parse(document: Any) -> Settings:
             remarks.append(f"{path}: of another backend, left to its agent")
             continue
         offering = structure(entry, OfferingSettings, path, problems)
-        if isinstance(entry, dict):
-            problems.extend(_unknown_keys(entry.get("backend_settings"), f"{path}.backend_settings"))
+        problems.extend(_entry_problems(entry, path))
         if offering is not None:
             problems.extend(_component_problems(offering, path))
             remarks.extend(_offering_remarks(offering, path))
             offerings.append(offering)
-    for index, offering in enumerate(offerings):
-        if any(offering.waldur_offering_uuid == other.waldur_offering_uuid for other in offerings[:index]):
-            problems.append(f"offerings: {offering.waldur_offering_uuid} stands there twice")
+    uuids = [offering.waldur_offering_uuid for offering in offerings]
+    problems.extend(f"offerings: {uuid} stands there twice" for uuid in sorted(set(uuids)) if uuids.count(uuid) > 1)
     if not offerings and not problems:
         problems.append(f"offerings: none has the backend {OURS}")
     if problems or general is None:
@@ -300,6 +296,21 @@ def _is_foreign(entry: Any) -> bool:
         return False
     fields = ("order_processing_backend", "reporting_backend", "membership_sync_backend")
     return kind.lower() != OURS and all(entry.get(field) != OURS for field in fields)
+
+
+def _remarks(document: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"{key}: not done by this agent" for key in _NOT_DONE if document.get(key))
+    shipping = document.get("log_shipping")
+    if isinstance(shipping, dict) and shipping.get("enabled"):
+        yield "log_shipping: not done by this agent"
+
+
+def _entry_problems(entry: Any, path: str) -> Iterator[str]:
+    """What is wrong with an offering beside the values of its fields."""
+    if isinstance(entry, dict):
+        yield from _unknown_keys(entry.get("backend_settings"), f"{path}.backend_settings")
+        if entry.get("oidc_token_url") and not entry.get("waldur_api_token"):
+            yield f"{path}.oidc_token_url: not done by this version; set waldur_api_token"
 
 
 def _unknown_keys(section: Any, path: str) -> Iterator[str]:

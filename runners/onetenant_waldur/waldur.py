@@ -46,12 +46,10 @@ from waldur_api_client.models import (
     ComponentUsageFieldEnum,
     ComponentUsageItemRequest,
     OrderApproveByProviderRequest,
-    OrderDetails,
     OrderDetailsFieldEnum,
     OrderErrorDetailsRequest,
     OrderState,
     ProviderOfferingDetailsFieldEnum,
-    Resource,
     ResourceBackendIDRequest,
     ResourceBackendMetadataRequest,
     ResourceBackendMetadataRequestBackendMetadata,
@@ -202,7 +200,7 @@ class Waldur:
                 field=[OrderDetailsFieldEnum(name) for name in (*_ORDER_FIELDS, "created")],
             ),
         )
-        return [_order(one) for one in sorted(found, key=lambda one: str(one.created))]
+        return [OrderRecord.of(one.to_dict()) for one in sorted(found, key=lambda one: str(one.created))]
 
     def approve(self, order: UUID) -> str:
         """Accept an order, unless it was accepted, or is no longer to be.
@@ -260,7 +258,7 @@ class Waldur:
                 resource, client=self._client, field=[ResourceFieldEnum(name) for name in _RESOURCE_FIELDS]
             ),
         )
-        return _resource(found)
+        return ResourceRecord.of(found.to_dict())
 
     def reportable_resources(self, offering: UUID) -> list[ResourceRecord]:
         """The resources of an offering that usage can be reported for, all pages."""
@@ -273,7 +271,7 @@ class Waldur:
                 field=[ResourceFieldEnum(name) for name in _LISTED_RESOURCE_FIELDS],
             ),
         )
-        return [_resource(one) for one in found]
+        return [ResourceRecord.of(one.to_dict()) for one in found]
 
     def set_backend_id(self, resource: UUID, backend_id: str) -> None:
         """Say which tenant a resource is."""
@@ -364,33 +362,6 @@ class Waldur:
             time.sleep(pause_s)
             wait_s = min(wait_s * 2, self._patience.wait_max_s)
         raise failure
-
-
-def _order(found: OrderDetails) -> OrderRecord:
-    said = found.to_dict()
-    return OrderRecord(
-        uuid=UUID(said["uuid"]),
-        state=str(said["state"]),
-        type=str(said["type"]),
-        resource=UUID(said["marketplace_resource_uuid"]),
-        limits={name: value for name, value in (said.get("limits") or {}).items() if value is not None},
-        plan=UUID(said["plan_uuid"]) if said.get("plan_uuid") else None,
-        resource_name=said.get("resource_name") or "",
-    )
-
-
-def _resource(found: Resource) -> ResourceRecord:
-    said = found.to_dict()
-    return ResourceRecord(
-        uuid=UUID(said["uuid"]),
-        name=said.get("name") or "",
-        slug=said.get("slug") or "",
-        state=str(said.get("state") or ""),
-        backend_id=said.get("backend_id") or "",
-        backend_metadata=dict(said.get("backend_metadata") or {}),
-        limits={name: value for name, value in (said.get("limits") or {}).items() if value is not None},
-        project_slug=said.get("project_slug") or "",
-    )
 
 
 def _detail(content: bytes) -> str:

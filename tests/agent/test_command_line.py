@@ -64,13 +64,13 @@ def _process(config: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 @pytest.mark.parametrize("command", [["once"], ["run"], ["-m", "order_process"], ["-m", "report"], []])
 def test_wrong_settings_are_all_said_and_end_with_two(tmp_path: Path, command: list[str]) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text("offerings: [{name: 1, backend_type: opennebula, backend_settings: {api: x}}]", encoding="utf-8")
+    path.write_text("offerings: [{name: 1, backend_type: opennebula, backend_settings: {zzz: x}}]", encoding="utf-8")
     result = invoke(*command, "-c", path)
     assert result.exit_code == 2
     said = result.stderr.splitlines()
     assert "offerings[0].waldur_api_token: missing" in said
     assert "offerings[0].name: expected a text, not int" in said
-    assert "offerings[0].backend_settings.api: unknown" in said
+    assert "offerings[0].backend_settings.zzz: unknown" in said
     assert result.stdout == ""
 
 
@@ -130,9 +130,8 @@ class Pace:
         periods = dict.fromkeys(modes, period_s)
         self.thread = threading.Thread(target=loop.run, args=(self.agent, periods, self.stop))
 
-    def __enter__(self) -> "Pace":
+    def __enter__(self) -> None:
         self.thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.stop.request()

@@ -8,7 +8,7 @@ import pytest
 from agent.world import LIMITS, PLUGIN_OPTIONS, World
 from onetenant_waldur.marketplace import Behaviour, BillingType, Component, Marketplace, Plan
 from opennebula_tenancy import Limit, Quota
-from opennebula_tenancy.emulator import Fault, FaultKind
+from opennebula_tenancy.emulator import Emulator, Fault, FaultKind
 
 
 MUTATING = re.compile(r"one\.\w+\.(?!info)\w+")
@@ -63,7 +63,7 @@ def test_factors_and_fractions_of_the_settings_are_exact(world: World) -> None:
     components = {name: {"unit_factor": factor} for name, factor in factors.items()}
     assert world.cycle(document=world.document(offering_backend_components=components))
     quota = world.quota(made.resource)
-    assert (str(quota.cpu), quota.memory_mb, quota.storage_mb) == ("1.50", 4, 1024)
+    assert (str(quota.cpu), quota.memory_mb, quota.storage_mb) == ("1.5", 4, 1024)
     assert world.waldur.resource(made.resource).limits == {"cpu": 3, "ram": 16, "storage": 1}
 
 
@@ -344,8 +344,6 @@ def test_an_order_that_is_being_carried_out_is_looked_at_again_before_it_goes_on
 
 def test_servers_that_accept_orders_with_an_empty_answer_are_understood() -> None:
     with Marketplace(Behaviour(empty_approval=True), count_only=("provider",)) as waldur:
-        from opennebula_tenancy.emulator import Emulator
-
         waldur.vdc.plugin_options.clear()
         waldur.vdc.plugin_options.update(PLUGIN_OPTIONS)
         with Emulator(populated=True) as server:

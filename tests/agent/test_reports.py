@@ -8,7 +8,7 @@ import pytest
 
 from agent.world import PLUGIN_OPTIONS, World, at
 from onetenant_waldur.agent import Mode
-from onetenant_waldur.marketplace import BillingType, Component, Placed, lifecycle
+from onetenant_waldur.marketplace import BillingType, Component, lifecycle
 from opennebula_tenancy.emulator import Fault, FaultKind
 from opennebula_tenancy.emulator.groups import Group
 

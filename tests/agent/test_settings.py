@@ -198,6 +198,15 @@ def test_what_cannot_be_is_never_silently_accepted(backend: dict[str, Any], prob
     assert found.startswith(f"offerings[0].backend_settings.{problem}")
 
 
+def test_a_login_that_is_not_done_by_this_version_is_refused_by_name() -> None:
+    document = minimal()
+    document["offerings"][0].update(waldur_api_token="", oidc_token_url="https://id", oidc_client_id="me")
+    assert problems(document) == (
+        "offerings[0].waldur_api_token: missing",
+        "offerings[0].oidc_token_url: not done by this version; set waldur_api_token",
+    )
+
+
 def test_two_factors_for_one_component_are_refused() -> None:
     document = minimal()
     document["offerings"][0]["backend_components"] = {

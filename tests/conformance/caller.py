@@ -8,6 +8,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import attrs
+import pytest
 
 
 DEADLINE_S = 30.0
@@ -59,12 +60,10 @@ class One:
 
     def faults(self, code: int, method: str, *arguments: Any) -> str:
         """Check a fault's code; its text."""
-        try:
-            reply = self(method, *arguments)
-        except xmlrpc.client.Fault as fault:
-            assert fault.faultCode == code, f"{method}{arguments} answered {fault}"
-            return fault.faultString
-        raise AssertionError(f"{method}{arguments} answered {reply}")
+        with pytest.raises(xmlrpc.client.Fault) as caught:
+            self(method, *arguments)
+        assert caught.value.faultCode == code, f"{method}{arguments} answered {caught.value}"
+        return caught.value.faultString
 
     def xml(self, method: str, *arguments: Any) -> ET.Element:
         """The XML that a call answers."""

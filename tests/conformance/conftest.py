@@ -8,6 +8,7 @@ import pytest
 
 from conformance.caller import One
 from conformance.workshop import RUN, Tenant, Workshop, workshop
+from opennebula_tenancy.emulator import Emulator
 
 
 _POOLS = {
@@ -34,10 +35,7 @@ def one() -> Iterator[One]:
         yield caller
         _leaves_nothing(caller)
         return
-    from opennebula_tenancy.emulator import Emulator
-
-    with Emulator() as server:
-        server.populate()
+    with Emulator(populated=True) as server:
         caller = One(server.endpoint, server.auth)
         yield caller
         _leaves_nothing(caller)

@@ -171,7 +171,7 @@ def test_a_running_vm_is_counted_on_its_host(one, make):
     share = info.find("HOST_SHARE")
     assert (share.findtext("CPU_USAGE"), share.findtext("MEM_USAGE")) == ("50", "65536")
     assert share.findtext("RUNNING_VMS") == "1"
-    text = f"Cannot delete host. Can not remove a host with running VMs"
+    text = "Cannot delete host. Can not remove a host with running VMs"
     one.fails(2048, text, "one.host.delete", cluster_host)
 
 

@@ -77,7 +77,7 @@ def test_a_cluster_in_the_vdc_opens_the_networks_of_everybody_in_it(tenant, make
     one.ok("one.vn.chown", theirs, -1, other.gid)
     assert {mine, theirs} <= networks(tenant.one)
     assert {mine, theirs} <= networks(other.one)
-    template = make.kept("template", tenant.one.ok("one.template.allocate", f'NAME="t"\nCPU="0.1"\nMEMORY="64"'))
+    template = make.kept("template", tenant.one.ok("one.template.allocate", 'NAME="t"\nCPU="0.1"\nMEMORY="64"'))
     vm = make.vm(template, f'NIC=[NETWORK_ID="{theirs}"]', one=tenant.one, hold=True)
     assert one.xml("one.vm.info", vm).findtext("TEMPLATE/NIC/NETWORK_ID") == str(theirs)
 

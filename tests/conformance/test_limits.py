@@ -6,6 +6,7 @@ import pytest
 pytestmark = pytest.mark.live
 
 REACHED = "User [{uid}] : group [{gid}] limit of {limit} reached for {what} quota in VM."
+LEASES = "User [{uid}] : group [{gid}] limit of {limit} reached for LEASES quota in NETWORK with ID: {network}."
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_leases(make, tenant, template, limit):
     limit(f'NETWORK=[ID="{network}",LEASES="1"]')
     nic = f'NIC=[NETWORK_ID="{network}"]'
     make.vm(template, nic, one=tenant.one, hold=True)
-    text = f"User [{tenant.uid}] : group [{tenant.gid}] limit of 1 reached for LEASES quota in NETWORK with ID: {network}."
+    text = LEASES.format(uid=tenant.uid, gid=tenant.gid, limit=1, network=network)
     tenant.one.fails(512, text, "one.template.instantiate", template, make.name("vm"), True, nic, False)
     found = make.one.xml("one.group.info", tenant.gid)
     assert found.findtext("VM_QUOTA/VM/VMS_USED") == "1"
@@ -177,7 +178,7 @@ def test_a_default_limit_holds_where_the_group_sets_none(one, make, tenant, temp
         one.ok("one.groupquota.update", f'NETWORK=[ID="{network}",LEASES="0"]')
         nic = f'NIC=[NETWORK_ID="{network}"]'
         arguments = template, make.name("vm"), True, nic, False
-        text = f"User [{tenant.uid}] : group [{tenant.gid}] limit of 0 reached for LEASES quota in NETWORK with ID: {network}."
+        text = LEASES.format(uid=tenant.uid, gid=tenant.gid, limit=0, network=network)
         tenant.one.fails(512, text, "one.template.instantiate", *arguments)
         limit(f'NETWORK=[ID="{network}",LEASES="-2"]')
         make.vm(template, nic, one=tenant.one, hold=True)

@@ -127,7 +127,10 @@ def test_a_disk_size_that_cannot_be(one, off, number, wanted, text):
     assert disk(one, off) == ("2048", "2048")
 
 
-@pytest.mark.parametrize(("action", "state", "name"), [("suspend", 5, "SUSPENDED"), (None, 2, "HOLD"), ("terminate", 6, "DONE")])
+@pytest.mark.parametrize(
+    ("action", "state", "name"),
+    [("suspend", 5, "SUSPENDED"), (None, 2, "HOLD"), ("terminate", 6, "DONE")],
+)
 def test_a_state_in_which_no_disk_grows(one, make, image, action, state, name):
     template = make.template(f'DISK=[IMAGE_ID="{image}"]')
     vm = make.vm(template, hold=action is None)

@@ -119,7 +119,24 @@ def test_a_number_is_taken_whole_in_whatever_form_it_comes(value: object, number
 
 @pytest.mark.parametrize(
     "value",
-    ["", " ", "many", "1,5", "1/3", "0x10", "nan", "inf", "-inf", float("nan"), float("inf"), True, False, None, [], b"1"],
+    [
+        "",
+        " ",
+        "many",
+        "1,5",
+        "1/3",
+        "0x10",
+        "nan",
+        "inf",
+        "-inf",
+        float("nan"),
+        float("inf"),
+        True,
+        False,
+        None,
+        [],
+        b"1",
+    ],
 )
 def test_what_is_no_number_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="is not a number"):

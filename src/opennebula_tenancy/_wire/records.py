@@ -31,7 +31,7 @@ def parse(text: object, root: str) -> ET.Element:
     if not isinstance(text, str):
         raise ProtocolViolation(f"OpenNebula answered {type(text).__name__} where XML with the root {root} was due")
     try:
-        element = ET.fromstring(text)  # noqa: S314
+        element = ET.fromstring(text)
     except ET.ParseError as error:
         raise ProtocolViolation(f"OpenNebula answered XML that cannot be read, root {root} was due: {error}") from error
     if element.tag != root:

@@ -8,9 +8,35 @@ from opennebula_tenancy.emulator.kinds import Kind
 from opennebula_tenancy.emulator.template import Restricted, restricted
 
 
+_DISK_SPEEDS = tuple(
+    f"{what}_{unit}_SEC{suffix}"
+    for what in ("TOTAL", "READ", "WRITE")
+    for unit in ("BYTES", "IOPS")
+    for suffix in ("", "_MAX_LENGTH", "_MAX")
+)
+_NIC_SPEEDS = tuple(f"{way}_{what}" for way in ("INBOUND", "OUTBOUND") for what in ("AVG_BW", "PEAK_BW", "PEAK_KB"))
+_VM = restricted(
+    (
+        "CONTEXT/FILES",
+        *(f"NIC/{key}" for key in ("MAC", "VLAN_ID", "BRIDGE", "FILTER", "FILTER_IP_SPOOFING", "FILTER_MAC_SPOOFING")),
+        *(f"NIC/{key}" for key in (*_NIC_SPEEDS, "OPENNEBULA_MANAGED", "EXTERNAL", "VLAN_TAGGED_ID")),
+        *(f"NIC_ALIAS/{key}" for key in ("MAC", "VLAN_ID", "BRIDGE", *_NIC_SPEEDS, "OPENNEBULA_MANAGED")),
+        *(f"NIC_DEFAULT/{key}" for key in ("MAC", "VLAN_ID", "BRIDGE", "FILTER", "EXTERNAL")),
+        *(
+            f"DISK/{key}"
+            for key in (*_DISK_SPEEDS, "SIZE_IOPS_SEC", "OPENNEBULA_MANAGED", "ORIGINAL_SIZE", "SIZE_PREV")
+        ),
+        *("DEPLOY_ID", "CPU_COST", "MEMORY_COST", "DISK_COST", "PCI", "EMULATOR", "RAW/DATA", "USER_PRIORITY"),
+        *("USER_INPUTS/CPU", "USER_INPUTS/MEMORY", "USER_INPUTS/VCPU"),
+        *("TOPOLOGY/PIN_POLICY", "TOPOLOGY/HUGEPAGE_SIZE"),
+    )
+)
+
 _RESTRICTED: Mapping[Kind, Restricted] = {
     Kind.USER: restricted(("VM_USE_OPERATIONS", "VM_MANAGE_OPERATIONS", "VM_ADMIN_OPERATIONS")),
     Kind.GROUP: restricted(("VM_USE_OPERATIONS", "VM_MANAGE_OPERATIONS", "VM_ADMIN_OPERATIONS")),
+    Kind.VM: _VM,
+    Kind.TEMPLATE: _VM,
     Kind.IMAGE: restricted(("SOURCE",)),
     Kind.NET: restricted(
         (
@@ -21,7 +47,7 @@ _RESTRICTED: Mapping[Kind, Restricted] = {
         )
     ),
 }
-"""The restricted attributes of a stock oned.conf. Those of VMs are not among them."""
+"""The restricted attributes of a stock oned.conf."""
 
 
 @attrs.frozen(kw_only=True)

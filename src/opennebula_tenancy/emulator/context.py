@@ -1,7 +1,6 @@
 """The CONTEXT of a VM: variables replaced, and what its NICs add (VirtualMachineContext.cc, vm_var_syntax.y)."""
 
 import re
-from collections.abc import Callable
 
 from opennebula_tenancy.emulator.images import Image
 from opennebula_tenancy.emulator.networks import VirtualNetwork
@@ -87,12 +86,10 @@ def _value(cloud: Cloud, vm: VirtualMachine, match: re.Match[str]) -> str:
     if name == "USER":
         user = cloud.pool(User).find(vm.uid)
         return _text(user.template, key) if user else ""
-    lookups: dict[str, Callable[[], str]] = {
-        "NETWORK": lambda: _of_network(cloud, _found(vm.nics, by, value), key),
-        "IMAGE": lambda: _of_image(cloud, _found(vm.body.vectors("DISK"), by, value), key),
-    }
-    if name in lookups:
-        return lookups[name]() if by else ""
+    if name == "NETWORK":
+        return _of_network(cloud, _found(vm.nics, by, value), key) if by else ""
+    if name == "IMAGE":
+        return _of_image(cloud, _found(vm.body.vectors("DISK"), by, value), key) if by else ""
     vectors = vm.body.vectors(name)
     chosen = _found(vectors, by, value) if by else next(iter(vectors), Vector())
     return chosen.get(key, "")

@@ -1,11 +1,33 @@
 """The nouns of the API: importing their modules declares their methods; here a new cloud gets what each begins with."""
 
-from opennebula_tenancy.emulator import acls, clusters, datastores, groups, hosts, system, users, vdcs, zones
+from opennebula_tenancy.emulator import (
+    acls,
+    clusters,
+    datastores,
+    groups,
+    hosts,
+    image_calls,
+    images,
+    network_calls,
+    networks,
+    secgroups,
+    system,
+    users,
+    vdcs,
+    vm_calls,
+    vmtemplates,
+    zones,
+)
 from opennebula_tenancy.emulator.config import Config
+from opennebula_tenancy.emulator.rules import Permissions
 from opennebula_tenancy.emulator.state import Cloud
+from opennebula_tenancy.emulator.template import Template, Vector
 
 
-NOUNS = (groups, users, acls, zones, clusters, hosts, datastores, vdcs, system)
+NOUNS = (
+    *(groups, users, acls, zones, clusters, hosts, datastores, vdcs, system),
+    *(secgroups, image_calls, network_calls, vmtemplates, vm_calls),
+)
 """The modules that declare methods. What a noun has in a new cloud is made in this order."""
 
 _BOOTSTRAPS = (
@@ -16,7 +38,11 @@ _BOOTSTRAPS = (
     clusters.bootstrap,
     datastores.bootstrap,
     vdcs.bootstrap,
+    secgroups.bootstrap,
 )
+
+
+_IMAGE_DATASTORE_ID = 1
 
 
 def new_cloud(config: Config) -> Cloud:
@@ -29,7 +55,11 @@ def new_cloud(config: Config) -> Cloud:
 
 
 def populate(cloud: Cloud) -> None:
-    """Add what a small cloud has: dummy drivers, three hosts in cluster 0, and a cluster 100 with a host of its own."""
+    """Add what a small cloud has: dummy drivers, hosts in clusters 0 and 100, and what to build VMs of.
+
+    That is an image of 2048 MB, a VM template with it (1 core, 512 MB), and a network of 20 addresses in both clusters
+    from which tenants get their floating addresses.
+    """
     for oid in (0, 1, 2):
         datastores.use_dummy_drivers(cloud, oid)
     for number in range(3):
@@ -38,4 +68,44 @@ def populate(cloud: Cloud) -> None:
     for name, kind in (("c100-images", "IMAGE_DS"), ("c100-system", "SYSTEM_DS")):
         datastores.create(cloud, name, kind, second.id, driver="dummy")
     hosts.create(cloud, "dummy3", "dummy", "dummy", second.id)
+    _add_building_blocks(cloud, (clusters.DEFAULT_CLUSTER_ID, second.id))
     cloud.settle()
+
+
+def _add_building_blocks(cloud: Cloud, cluster_ids: tuple[int, ...]) -> None:
+    image = images.Image(
+        template=Template([("NAME", "debian-12"), ("TYPE", "OS"), ("PATH", "/var/tmp/debian-12.qcow2")]),  # noqa: S108
+        size_mb=images.REGISTERED_MB,
+        permissions=Permissions(group_u=1, other_u=1),
+        uname="oneadmin",
+        gname="oneadmin",
+    )
+    images.create(cloud, image, cloud.pool(datastores.Datastore).get(_IMAGE_DATASTORE_ID))
+    size = [("NAME", "debian-12"), ("CPU", "1"), ("MEMORY", "512")]
+    disk = [("DISK", Vector(IMAGE_ID=str(image.id))), ("CONTEXT", Vector(NETWORK="YES"))]
+    vmtemplates.create(
+        cloud,
+        vmtemplates.VmTemplate(
+            uname="oneadmin",
+            gname="oneadmin",
+            template=Template([*size, *disk]),
+            permissions=Permissions(group_u=1, other_u=1),
+        ),
+    )
+    network = networks.VirtualNetwork(
+        template=Template(
+            [
+                ("NAME", "provider"),
+                ("VN_MAD", "dummy"),
+                ("BRIDGE", "br0"),
+                ("AR", Vector(TYPE="IP4", IP="203.0.113.10", SIZE="20")),
+                ("NETWORK_ADDRESS", "203.0.113.0"),
+                ("NETWORK_MASK", "255.255.255.0"),
+                ("GATEWAY", "203.0.113.1"),
+                ("DNS", "203.0.113.1"),
+            ]
+        ),
+        uname="oneadmin",
+        gname="oneadmin",
+    )
+    networks.create(cloud, network, cluster_ids)

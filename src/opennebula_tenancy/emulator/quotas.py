@@ -38,8 +38,8 @@ VM_METRICS: Final = (
 )
 """Metrics of the VM section in the order in which they are checked. CPU in cores, MEMORY and SYSTEM_DISK_SIZE in MB."""
 
-_FLOAT = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
-_INT = re.compile(r"\s*([+-]?\d+)")
+_FLOAT = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", re.ASCII)
+_INT = re.compile(r"\s*([+-]?\d+)", re.ASCII)
 _FLOAT_MAX = 3.4028234663852886e38
 _INT_MAX = 2**31 - 1
 

@@ -27,7 +27,7 @@ def matches(expression: str, body: str) -> bool:
     """
     if not expression.strip():
         return True
-    reader = _Reader(_tokens(expression), ET.fromstring(body))  # noqa: S314 - see above
+    reader = _Reader(_tokens(expression), ET.fromstring(body))
     met = reader.expression()
     if reader.tokens:
         raise ValueError(f"syntax error, unexpected {reader.tokens[0].text}")

@@ -10,7 +10,13 @@ from opennebula_tenancy.emulator.rules import Permissions
 from opennebula_tenancy.emulator.state import PoolObject
 
 
-def declare(noun: str, kind: type[PoolObject], *, chown: Callable[[Call, type[Any], int, int, int], Any]) -> None:
+def declare(
+    noun: str,
+    kind: type[PoolObject],
+    *,
+    chown: Callable[[Call, type[Any], int, int, int], Any],
+    with_chmod: bool = True,
+) -> None:
     """Declare `one.<noun>.update`, `rename`, `chown`, `chmod`, and `lock`, `unlock` where the kind can be locked.
 
     Names are unique per owner.
@@ -19,6 +25,7 @@ def declare(noun: str, kind: type[PoolObject], *, chown: Callable[[Call, type[An
         noun: The noun in the methods' names.
         kind: The class of its objects.
         chown: What changes the owner and group, given the call, the class, the id, the owner and the group.
+        with_chmod: Whether to declare `chmod` too; a noun may have one of its own.
     """
 
     @method(f"one.{noun}.update", kind.kind, Right.MANAGE)
@@ -38,7 +45,8 @@ def declare(noun: str, kind: type[PoolObject], *, chown: Callable[[Call, type[An
         chown(call, kind, oid, uid, gid)
         return oid
 
-    declare_chmod(noun, kind)
+    if with_chmod:
+        declare_chmod(noun, kind)
     if kind.kind in LOCKABLE:
         declare_lock(noun, kind)
 

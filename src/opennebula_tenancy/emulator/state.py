@@ -182,8 +182,8 @@ class Cloud:
         lock: Held for the whole of every call.
         acls: The access rules.
         default_quotas: The default limits of users and of groups.
-        driver_actions: Seconds that an action of the VM drivers takes (`deploy`, `shutdown`, `cancel`, `save`, `restore`,
-            `resize_disk`), None for one that fails. What is not named takes one step.
+        driver_actions: Seconds that an action of the VM drivers takes (`deploy`, `shutdown`, `cancel`, `save`,
+            `restore`, `resize_disk`), None for one that fails. What is not named takes one step.
     """
 
     def __init__(self, config: Config) -> None:

@@ -129,7 +129,7 @@ def chmod(call: Call, kind: type[T], oid: int, bits: Permissions) -> T:
     return item
 
 
-def check_owners(call: Call, kind: type[T], oid: int, uid: int, gid: int) -> tuple[T, int, int]:
+def check_owners(call: Call, kind: type[T], oid: int, uid: int, gid: int, *, unique: bool = True) -> tuple[T, int, int]:
     """Check a change of owner and group, up to the quotas that come with it.
 
     Args:
@@ -138,6 +138,7 @@ def check_owners(call: Call, kind: type[T], oid: int, uid: int, gid: int) -> tup
         oid: Its id.
         uid: The new owner, -1 to keep it.
         gid: The new group, -1 to keep it.
+        unique: Whether an owner has no two such objects of one name.
 
     Returns:
         The object, and the owner and group to set; -1 where nothing changes.
@@ -154,7 +155,7 @@ def check_owners(call: Call, kind: type[T], oid: int, uid: int, gid: int) -> tup
     if group is not None and gid > -1:
         asked.append((Right.USE, group.subject))
     call.authorize(*asked)
-    if uid > -1:
+    if uid > -1 and unique:
         taken = cloud.pool(kind).named(item.name, uid)
         if taken is not None:
             label = kind.kind.label

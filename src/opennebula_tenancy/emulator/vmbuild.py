@@ -149,9 +149,6 @@ def _fill(cloud: Cloud, vm: VirtualMachine) -> None:
     _move_known(vm)
     _size(vm)
     _system(vm)
-    for name in ("NIC", "NIC_ALIAS"):
-        for nic in vm.body.vectors(name):
-            nic.pop("NIC_ID", None)
     _connect(cloud, vm)
     _attach_disks(cloud, vm)
     if vm.on_hold:
@@ -161,7 +158,7 @@ def _fill(cloud: Cloud, vm: VirtualMachine) -> None:
         if found.get("TOKEN", "").upper() == "YES":
             raise not_allocated("TOKEN set, but onegate endpoint was not defined in oned.conf.")
         context.complete(cloud, vm, found)
-    _requirements(cloud, vm)
+    _requirements(vm)
 
 
 def _name(vm: VirtualMachine) -> None:
@@ -180,7 +177,8 @@ def _name(vm: VirtualMachine) -> None:
 
 def _move_known(vm: VirtualMachine) -> None:
     for name in _KNOWN:
-        for value in (*vm.template.texts(name), *vm.template.vectors(name)):
+        values: list[str | Vector] = [*vm.template.texts(name), *vm.template.vectors(name)]
+        for value in values:
             vm.body.add(name, value)
         vm.template.erase(name)
 
@@ -401,7 +399,7 @@ def _devices(prefix: str) -> list[str]:
     return [prefix + letter for letter in letters] + [prefix + a + b for a in letters for b in letters]
 
 
-def _requirements(cloud: Cloud, vm: VirtualMachine) -> None:
+def _requirements(vm: VirtualMachine) -> None:
     """Write where the VM can run, by the clusters of what it uses."""
     body = vm.body
     found: set[int] | None = None
