@@ -22,7 +22,7 @@ from opennebula_tenancy.emulator import Emulator
 
 
 NAME = "e2e-vdc"
-LIMITS = {"cpu": 4, "ram": 4096, "storage": 20480, "floating_ip": 2}
+LIMITS = {"cpu": 4, "ram": 4096, "storage": 4096, "floating_ip": 2}
 DOUBLED = {name: 2 * amount for name, amount in LIMITS.items()}
 _NOT_AUTHORIZED = 0x0200
 
@@ -162,7 +162,7 @@ def enforce(demo: Demo, group: int, member: str) -> None:
         ("CPU", "one.template.instantiate", (template, "big", False, 'CPU="7.5"', False)),
         ("MEMORY", "one.template.instantiate", (template, "big", False, 'MEMORY="8000"', False)),
         ("LEASES", "one.template.instantiate", (template, "big", False, many, False)),
-        ("SIZE", "one.image.allocate", ('NAME="big"\nTYPE="DATABLOCK"\nSIZE="40000"', 1)),
+        ("SIZE", "one.image.allocate", ('NAME="big"\nTYPE="DATABLOCK"\nSIZE="8000"', 1)),
     ):
         ok, said, code = demo.raw(method, *params, session=member)
         refused = not ok and code == _NOT_AUTHORIZED and f"reached for {limit} quota" in str(said)

@@ -203,3 +203,32 @@ def test_a_thousand_tenants_are_one_call_of_opennebula(world: World) -> None:
     assert report(world)
     assert world.server.calls == ("one.grouppool.info",)
     assert sent(world) == 0
+
+
+def test_what_virtual_machines_take_is_reported_and_floating_ips_only_of_the_external_network(world: World) -> None:
+    nets = [
+        world.raw(
+            "one.vn.allocate", f'NAME="{name}"\nVN_MAD="dummy"\nBRIDGE="b"\nAR=[TYPE="IP4",IP="{ip}",SIZE="9"]', 0
+        )
+        for name, ip in (("external", "192.0.2.1"), ("internal", "10.0.0.1"))
+    ]
+    world.server.settle()
+    world.offering.plugin_options["external_network_id"] = nets[0]
+    made = world.made(limits={"cpu": 4, "ram": 4096, "floating_ip": 2})
+    assert world.quota(made.resource).floating_ips == 2
+    nics = "\n".join(f'NIC=[NETWORK_ID="{number}"]' for number in (nets[0], nets[1], nets[1]))
+    machine = world.raw("one.vm.allocate", f'NAME="web"\nCPU="0.5"\nMEMORY="512"\n{nics}', False)
+    tenant = world.tenant(made.resource)
+    assert tenant is not None
+    world.raw("one.vm.chown", machine, -1, tenant.id)
+    assert report(world)
+    assert world.waldur.consumer().usages(made.resource) == {
+        "cpu": "0.50",
+        "ram": "512.00",
+        "storage": "0.00",
+        "floating_ip": "1.00",
+    }
+    world.raw("one.vm.action", "terminate-hard", machine)
+    world.server.settle()
+    assert report(world)
+    assert world.waldur.consumer().usages(made.resource) == ZEROS

@@ -220,6 +220,10 @@ def test_the_zone_is_alone(one):
     info = one.xml("one.zone.info", 0)
     assert (info.findtext("ID"), info.findtext("STATE")) == ("0", "0")
     assert list(info.find("SERVER_POOL")) == []
+
+
+def test_the_zone_cannot_be_deleted(one):
+    one.needs("one.zone.delete")
     one.fails(2048, "Cannot delete zone. System Zones (ID < 100) cannot be deleted.", "one.zone.delete", 0)
 
 

@@ -255,3 +255,19 @@ def test_a_vm_without_template(one, make):
     vm = make.kept("vm", one.ok("one.vm.allocate", f'NAME="{name}"\nCPU="0.1"\nMEMORY="64"', True))
     info = one.xml("one.vm.info", vm)
     assert (info.findtext("NAME"), info.findtext("STATE")) == (name, "2")
+
+
+def test_a_persistent_vm_has_a_template_and_an_image_of_its_own(one, make, image):
+    name = make.name("persistent")
+    template = make.template(f'DISK=[IMAGE_ID="{image}"]')
+    vm = make.kept("vm", one.ok("one.template.instantiate", template, name, True, "", True))
+    (clone,) = [t for t in one.xml("one.templatepool.info", -3, -1, -1) if t.findtext("NAME") == name]
+    make.kept("template", clone.findtext("ID"))
+    disk = one.xml("one.vm.info", vm).find("TEMPLATE/DISK")
+    assert (disk.findtext("IMAGE"), disk.findtext("CLONE"), disk.findtext("SAVE")) == (f"{name}-disk-0", "NO", "YES")
+    own = int(disk.findtext("IMAGE_ID"))
+    info = one.until(lambda x: x.findtext("STATE") == "8", "one.image.info", own)
+    assert info.findtext("PERSISTENT") == "1"
+    one.ok("one.vm.action", "terminate-hard", vm)
+    make.reached(vm, 6)
+    make.kept("image", own)

@@ -225,3 +225,73 @@ def test_a_vm_that_is_too_big_for_every_host_waits_and_says_why(make, one):
     text = "[HOST] Not enough CPU on hosts: "
     info = one.until(lambda x: text in x.findtext("USER_TEMPLATE/SCHED_MESSAGE", ""), "one.vm.info", vm)
     assert info.findtext("STATE") == "1"
+
+
+def test_a_second_group_opens_what_is_open_to_that_group(tenant, make, one):
+    template = make.template()
+    gid = make.group()
+    one.ok("one.template.chown", template, -1, gid)
+    one.ok("one.template.chmod", template, -1, -1, -1, 1, -1, -1, -1, -1, -1)
+    assert tenant.one("one.template.info", template)[2] == 512
+    one.ok("one.user.addgroup", tenant.uid, gid)
+    assert tenant.one.ok("one.template.info", template)
+    assert template in seen(tenant.one, "one.templatepool.info", -1, -1, -1)
+    assert template not in seen(tenant.one, "one.templatepool.info", -4, -1, -1)
+    one.ok("one.user.delgroup", tenant.uid, gid)
+    assert tenant.one("one.template.info", template)[2] == 512
+
+
+def test_a_disabled_rule_of_the_past_gives_nothing(tenant, make, one):
+    template = make.template()
+    rule = make.acl(f"#{tenant.uid} TEMPLATE/#{template} USE")
+    assert tenant.one.ok("one.template.info", template)
+    one.ok("one.acl.delrule", rule)
+    assert tenant.one("one.template.info", template)[2] == 512
+
+
+@pytest.mark.parametrize("who", ["#{uid}", "@{gid}"])
+@pytest.mark.parametrize("which", ["#{oid}", "@0", "*"])
+def test_a_rule_opens_one_object_those_of_a_group_or_all(tenant, make, who, which):
+    template = make.template()
+    who, which = who.format(uid=tenant.uid, gid=tenant.gid), which.format(oid=template)
+    make.acl(f"{who} TEMPLATE/{which} USE")
+    assert tenant.one.ok("one.template.info", template)
+    assert template in seen(tenant.one, "one.templatepool.info", -2, -1, -1)
+    text = REFUSED.format(uid=tenant.uid, what=f"MANAGE TEMPLATE [{template}]")
+    tenant.one.fails(512, text, "one.template.update", template, 'A="1"', 1)
+
+
+def test_a_rule_may_give_one_right_without_the_others(tenant, make):
+    template = make.template()
+    make.acl(f"#{tenant.uid} TEMPLATE/#{template} MANAGE")
+    assert tenant.one.ok("one.template.update", template, 'A="1"', 1) == template
+    text = REFUSED.format(uid=tenant.uid, what=f"USE TEMPLATE [{template}]")
+    tenant.one.fails(512, text, "one.template.info", template)
+
+
+def test_a_rule_about_a_cluster_opens_the_hosts_in_it(tenant, make):
+    cluster = make.cluster()
+    inside, outside = make.host(cluster), make.host(0)
+    make.acl(f"@{tenant.gid} HOST/%{cluster} USE")
+    assert seen(tenant.one, "one.hostpool.info") == [inside]
+    assert tenant.one.ok("one.host.info", inside)
+    assert tenant.one("one.host.info", outside)[2] == 512
+
+
+def test_what_a_deleted_user_owned_stays_and_keeps_its_name(tenant, make, one):
+    name = one.xml("one.user.info", tenant.uid).findtext("NAME")
+    template = make.kept("template", tenant.one.ok("one.template.allocate", 'NAME="t"\nCPU="0.1"\nMEMORY="64"'))
+    vm = make.vm(template, one=tenant.one, hold=True)
+    assert one.ok("one.user.delete", tenant.uid) == tenant.uid
+    info = one.xml("one.vm.info", vm)
+    assert (info.findtext("UID"), info.findtext("UNAME")) == (str(tenant.uid), name)
+    assert info.findtext("STATE") == "2"
+
+
+def test_a_running_vm_of_a_deleted_group_keeps_running(make, one):
+    gid = make.group()
+    name = one.xml("one.group.info", gid).findtext("NAME")
+    vm = make.vm(make.template(), f'AS_GID="{gid}"')
+    assert one.ok("one.group.delete", gid) == gid
+    info = one.xml("one.vm.info", vm)
+    assert (info.findtext("GNAME"), info.findtext("STATE"), info.findtext("LCM_STATE")) == (name, "3", "3")

@@ -108,6 +108,7 @@ def test_with_leases_in_use_neither_network_nor_range_is_removed(one, make, how)
 
 
 def test_a_reservation_is_a_network_of_its_own(one, make):
+    one.needs("one.vn.reserve")
     network, name = make.network(), make.name("reserved")
     reserved = make.kept("vn", one.ok("one.vn.reserve", network, f'SIZE="2"\nNAME="{name}"'))
     info = one.until(lambda x: x.findtext("STATE") == "1", "one.vn.info", reserved)
@@ -130,12 +131,14 @@ def test_a_reservation_is_a_network_of_its_own(one, make):
     ],
 )
 def test_a_reservation_that_cannot_be(one, make, template, text):
+    one.needs("one.vn.reserve")
     network = make.network()
     one.fails(2048, text, "one.vn.reserve", network, template)
     assert used(one, network) == "0"
 
 
 def test_a_reservation_cannot_be_reserved_from(one, make):
+    one.needs("one.vn.reserve")
     network = make.network()
     reserved = make.kept("vn", one.ok("one.vn.reserve", network, f'SIZE="2"\nNAME="{make.name("reserved")}"'))
     one.until(lambda x: x.findtext("STATE") == "1", "one.vn.info", reserved)
@@ -144,6 +147,7 @@ def test_a_reservation_cannot_be_reserved_from(one, make):
 
 
 def test_a_nic_is_attached_and_detached(one, make):
+    one.needs("one.vm.attachnic", "one.vm.detachnic")
     network = make.network()
     vm = make.vm(make.template())
     assert one.ok("one.vm.attachnic", vm, f'NIC=[NETWORK_ID="{network}"]') == vm

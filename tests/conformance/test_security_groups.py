@@ -98,6 +98,7 @@ def test_names_are_taken_per_owner(one, make, tenant):
 
 
 def test_a_clone_has_the_same_rules(one, make):
+    one.needs("one.secgroup.clone")
     secgroup = make.secgroup('RULE=[PROTOCOL="TCP",RULE_TYPE="INBOUND"]')
     clone = make.kept("secgroup", one.ok("one.secgroup.clone", secgroup, make.name("sg")))
     assert rules(one, clone) == rules(one, secgroup)

@@ -139,3 +139,12 @@ def test_a_state_in_which_no_disk_grows(one, make, image, action, state, name):
     make.reached(vm, state)
     text = f"Could not resize disk for VM {vm}, wrong state {name}."
     one.fails(2048, text, "one.vm.diskresize", vm, 0, "9000")
+
+
+def test_a_resize_that_its_host_refuses_leaves_the_usage_as_it_was(one, make):
+    gid = make.group()
+    vm = make.vm(make.template(size='CPU="0.3"\nMEMORY="64"'), f'AS_GID="{gid}"')
+    one.ok("one.vm.action", "poweroff-hard", vm)
+    make.reached(vm, 8)
+    one.fails(2048, re.compile("Not enough CPU: .*"), "one.vm.resize", vm, 'CPU="9000"', True)
+    assert one.xml("one.group.info", gid).findtext("VM_QUOTA/VM/CPU_USED") == "0.30"

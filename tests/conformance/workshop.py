@@ -2,20 +2,17 @@
 
 import contextlib
 import secrets
-import time
 from collections.abc import Iterator
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 import attrs
 
-from conformance.caller import DEADLINE_S, One
+from conformance.caller import One, waits
 
 
 RUN: Final = f"ct-{secrets.token_hex(4)}"
 """Starts the name of everything that this run makes."""
-
-_RETRY_S = 0.02
 
 _RESOURCES = {
     "VM": 0x10,
@@ -183,17 +180,14 @@ class Workshop:
         assert not left, f"could not remove {left}"
 
     def _removed(self, kind: str, oid: int) -> bool:
-        deadline = time.monotonic() + DEADLINE_S
-        while True:
+        for _ in waits():
             reply = self.one(*_removal(kind, oid))
             gone = reply[2] == 0x400 or (kind == "acl" and not reply[0]) or (kind == "vm" and self._is_done(oid))
             if gone or (reply[0] and kind not in {"vm", "vn", "image"}):
                 return True
-            if time.monotonic() > deadline:
-                return False
             if kind == "vn":
                 self._release_held(oid)
-            time.sleep(_RETRY_S)
+        return False
 
     def _release_held(self, network: int) -> None:
         reply = self.one("one.vn.info", network)

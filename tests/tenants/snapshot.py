@@ -1,5 +1,6 @@
 """All that a server holds, free of the numbers that differ between two runs to the same end."""
 
+import re
 import xml.etree.ElementTree as ET
 import xmlrpc.client
 from typing import Any
@@ -18,7 +19,8 @@ POOLS = {
     "one.imagepool.info": (-2, -1, -1),
     "one.vmpool.info": (-2, -1, -1, -1),
 }
-_VOLATILE = {"TOKEN_PASSWORD", "PASSWORD", "TENANCY_VDC_ID", "TENANCY_GROUP_AFTER", "REGTIME", "STRING"}
+_EPOCH = re.compile(r"\A1[0-9]{9}\Z")
+_VOLATILE = {"SOURCE", "TOKEN_PASSWORD", "PASSWORD", "TENANCY_VDC_ID", "TENANCY_GROUP_AFTER", "REGTIME", "STRING"}
 
 
 def snapshot(server: Emulator) -> dict[str, Any]:
@@ -48,9 +50,9 @@ def _plain(item: ET.Element, groups: dict[str | None, str | None], *, top: bool 
         return item.tag, sorted(str(groups.get(child.text, child.text)) for child in item)
     if item.tag == "GID":
         return item.tag, groups.get(item.text, item.text)
-    renumbered = top and item.tag in {"GROUP", "QUOTAS", "VDC"}
+    renumbered = item.tag == "VLAN_RULES" or (top and item.tag in {"GROUP", "QUOTAS", "VDC"})
     children = [_plain(child, groups, top=False) for child in item if not (renumbered and child.tag == "ID")]
-    return item.tag, item.text if not len(item) else "", children
+    return item.tag, _EPOCH.sub("a time", item.text or "") if not len(item) else "", children
 
 
 def trace_of(shot: dict[str, Any], name: str) -> bool:

@@ -63,7 +63,7 @@ class TestIsolation:
     ) -> None:
         spec = ont.VdcSpec(name="late", key="late", clusters=(0,))
         vdc = cloud.vdcs.ensure(spec)
-        admin("one.vn.allocate", VXLAN.format(name="provider", net=9), 100)
+        admin("one.vn.allocate", VXLAN.format(name="others", net=9), 100)
         server.settle()
         cloud.vdcs.ensure(attrs.evolve(spec, clusters=(0, 100)))
         assert not list(login(vdc.id, "alice").xml("one.vnpool.info", -2, -1, -1))

@@ -6,5 +6,5 @@ from hypothesis import settings
 
 
 settings.register_profile("suite", max_examples=100, deadline=None, derandomize=True)
-settings.register_profile("thorough", max_examples=5000, deadline=None)
+settings.register_profile("thorough", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))

@@ -1,4 +1,5 @@
 """`Compensations`: undoing what was begun."""
+# ruff: noqa: PT012 - the block that raises is what is undone
 
 from collections.abc import Callable
 

@@ -78,7 +78,7 @@ def test_every_error_is_one_of_this_library(kind: type[BaseException]) -> None:
 
 
 def test_the_tree_of_the_documentation_is_the_tree_of_the_classes() -> None:
-    tree = ont.errors.__doc__ or ""  # type: ignore[attr-defined]
+    tree = ont.errors.__doc__ or ""
     documented: dict[str, str] = {}
     stack: list[tuple[int, str]] = [(-1, "TenancyError")]
     for line in tree.splitlines():

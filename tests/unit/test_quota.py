@@ -148,7 +148,7 @@ def test_an_exponent_that_would_fill_the_memory_is_refused(value: object) -> Non
     with pytest.raises(ValueError, match="beyond all amounts"):
         exactly(value)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match=r"quota\.cpu: .* is beyond all amounts"):
-        Quota(cpu=value)
+        Quota(cpu=value)  # type: ignore[arg-type]
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

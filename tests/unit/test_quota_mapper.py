@@ -33,7 +33,7 @@ FACTORS = [1, 1024, 0.5, "0.1", 0.1, Decimal("0.1"), Fraction(1, 3), "1024", 100
         ({"cpu": 1, "floating_ip": 1}, {"floating_ip": 2}, Quota(floating_ips=2)),
         (None, {"cpu": Limit.UNLIMITED, "ram": Limit.DEFAULT}, Quota(cpu=Limit.UNLIMITED, memory_mb=Limit.DEFAULT)),
         ({"slots": Component(Metric.RUNNING_VMS, 10)}, {"slots": 0.5}, Quota(running_vms=5)),
-        ({"gpu_ram": Component("VM/MEMORY", "1024")}, {"gpu_ram": 2}, Quota(memory_mb=2048)),  # type: ignore[arg-type]
+        ({"gpu_ram": Component("VM/MEMORY", "1024")}, {"gpu_ram": 2}, Quota(memory_mb=2048)),
     ],
 )
 def test_amounts_become_limits(components: Any, amounts: Any, quota: Quota) -> None:
@@ -103,7 +103,7 @@ def test_all_problems_of_the_components_come_at_once() -> None:
 
 def test_a_component_of_an_unknown_metric_cannot_be() -> None:
     with pytest.raises(ValueError, match="VM/GPU"):
-        Component("VM/GPU")  # type: ignore[arg-type]
+        Component("VM/GPU")
 
 
 def test_all_problems_of_the_amounts_come_at_once_each_by_its_component() -> None:

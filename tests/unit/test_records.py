@@ -138,10 +138,32 @@ READERS: list[Any] = [
     (lambda text: OwnedRecord.pool(text, "VM"), "VM_POOL"),
     (AclRule.list_of, "ACL_POOL"),
 ]
-TAGS = (
-    "ID NAME GID TYPE USERS ADMINS GROUP VDC CLUSTER CLUSTERS CLUSTER_ID ZONE_ID DATASTORE DATASTORES TEMPLATE QUOTAS "
-    "VM VM_QUOTA CPU ACL USER RESOURCE RIGHTS ZONE"
-).split()
+TAGS = [
+    "ID",
+    "NAME",
+    "GID",
+    "TYPE",
+    "USERS",
+    "ADMINS",
+    "GROUP",
+    "VDC",
+    "CLUSTER",
+    "CLUSTERS",
+    "CLUSTER_ID",
+    "ZONE_ID",
+    "DATASTORE",
+    "DATASTORES",
+    "TEMPLATE",
+    "QUOTAS",
+    "VM",
+    "VM_QUOTA",
+    "CPU",
+    "ACL",
+    "USER",
+    "RESOURCE",
+    "RIGHTS",
+    "ZONE",
+]
 trees = st.recursive(
     st.one_of(
         st.sampled_from(["", "0", "100", "-1", "x", "1.5", "nan", "200000064", "é", " 7 "]),

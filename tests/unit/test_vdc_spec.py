@@ -15,7 +15,7 @@ def test_a_name_is_enough_and_a_key_is_made_up() -> None:
 
 
 def test_ids_may_come_in_any_iterable() -> None:
-    spec = VdcSpec(name="acme", key="k", clusters=[0, 100], external_networks=range(2), storage_datastores={1})  # type: ignore[arg-type]
+    spec = VdcSpec(name="acme", key="k", clusters=[0, 100], external_networks=range(2), storage_datastores={1})
     assert (spec.clusters, spec.external_networks, spec.storage_datastores) == ((0, 100), (0, 1), (1,))
     assert hash(spec) == hash(
         VdcSpec(name="acme", key="k", clusters=(0, 100), external_networks=(0, 1), storage_datastores=(1,))
@@ -23,7 +23,7 @@ def test_ids_may_come_in_any_iterable() -> None:
 
 
 def test_a_storage_scope_may_be_given_by_its_value() -> None:
-    assert VdcSpec(name="acme", storage_scope="both").storage_scope is StorageScope.BOTH  # type: ignore[arg-type]
+    assert VdcSpec(name="acme", storage_scope="both").storage_scope is StorageScope.BOTH
 
 
 def test_all_problems_of_a_spec_come_at_once() -> None:
@@ -35,7 +35,7 @@ def test_all_problems_of_a_spec_come_at_once() -> None:
             zone=-1,
             external_networks=(1, 1),
             storage_datastores=(True, "1", 2**31),  # type: ignore[arg-type]
-            storage_scope="tapes",  # type: ignore[arg-type]
+            storage_scope="tapes",
             quota=Quota(cpu=1),
         )
     assert caught.value.problems == (

@@ -170,15 +170,20 @@ def _transport_error(
         return OutcomeUnknown(method, f"the connection broke: {_plain(broken)}", call_id=call_id)
     if isinstance(error, requests.exceptions.SSLError):
         return NotSent(method, f"TLS failed: {reason}", call_id=call_id)
-    if isinstance(error, requests.Timeout) or isinstance(reason, ConnectTimeoutError):
-        return NotSent(method, "no connection in time", call_id=call_id)
     if isinstance(reason, NameResolutionError):
         return NotSent(method, "the host name is not known", call_id=call_id)
+    # Before the timeouts: it is a ConnectTimeoutError by descent.
     if isinstance(reason, NewConnectionError):
         return NotSent(method, f"no connection: {_plain(reason)}", call_id=call_id)
+    if isinstance(error, requests.Timeout) or isinstance(reason, ConnectTimeoutError):
+        return NotSent(method, "no connection in time", call_id=call_id)
     return NotSent(method, f"the request could not be sent: {error}", call_id=call_id)
 
 
 def _plain(error: BaseException) -> str:
-    """The last words of a chained urllib3 error: `Connection refused`, not the addresses of objects."""
-    return str(error).rsplit("Error: ", 1)[-1].rsplit(": ", 1)[-1].strip("()' ")
+    """What the innermost of a chain of errors says: `Connection refused`, not the addresses of objects."""
+    while inner := next((part for part in error.args if isinstance(part, BaseException)), None):
+        error = inner
+    if isinstance(error.__cause__, OSError):
+        error = error.__cause__
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -347,6 +347,8 @@ def create(cloud: Cloud, image: Image, datastore: Datastore) -> Image:
     image.type, image.disk_type = kind, datastore.disk_type
     image.datastore_id, image.datastore_name = datastore.id, datastore.name
     image.begin()
+    if not image.template.storable:
+        raise not_allocated("Error transforming the Image to XML.")
     image.regtime_s = image.modtime_s = cloud.now_s()
     pool.add(image)
     datastore.images.add(image.id)

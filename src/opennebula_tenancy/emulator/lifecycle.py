@@ -252,6 +252,36 @@ def restart(cloud: Cloud, vm: VirtualMachine) -> None:
     drive(cloud, vm, "restore" if suspended else "deploy", boot, running, failed)
 
 
+def await_move(cloud: Cloud, vm: VirtualMachine) -> None:
+    """Let the scheduler move a RUNNING VM to another host some steps later, unless that is called off meanwhile."""
+    vm.resched = True
+
+    def move() -> None:
+        if not (vm.resched and vm.is_at(LcmState.RUNNING)):
+            return
+        try:
+            place = placement.find(cloud, vm)
+            _count_in_cluster(cloud, vm, place.host.cluster_id)
+        except (placement.NoPlace, Refusal) as problem:
+            vm.template.set("SCHED_MESSAGE", placement.dated(cloud, str(problem)))
+            return
+        _migrate(cloud, vm, place)
+
+    soon(cloud, move, SCHEDULING_STEPS)
+
+
+def _migrate(cloud: Cloud, vm: VirtualMachine, place: placement.Place) -> None:
+    leave_host(cloud, vm)
+    place.host.add_vm(vm.id, cpu=vm.cpu, mem_kb=vm.memory_kb)
+    last, record = vm.place, _new_record(cloud, vm)
+    if last is not None and record is not None:
+        last.action, last.retime = HistoryAction.LIVE_MIGRATE, cloud.now_s()
+        record.hostname, record.hid, record.cid = place.host.name, place.host.id, place.host.cluster_id
+        record.rstime = cloud.now_s()
+    vm.resched = False
+    drive(cloud, vm, "migrate", LcmState.MIGRATE, lambda: vm.move_to(VmState.ACTIVE, LcmState.RUNNING))
+
+
 # Stopping
 
 
@@ -291,6 +321,13 @@ def suspend(cloud: Cloud, vm: VirtualMachine, uid: int, gid: int) -> None:
     )
 
 
+def _release_port(vm: VirtualMachine) -> None:
+    """Give back the port of the VM's console."""
+    graphics = vm.body.vector("GRAPHICS")
+    if graphics is not None:
+        graphics.pop("PORT", None)
+
+
 def leave_host(cloud: Cloud, vm: VirtualMachine) -> None:
     """Give back the capacity of the host."""
     place = vm.place
@@ -309,6 +346,8 @@ def _store(cloud: Cloud, vm: VirtualMachine, at: LcmState, state: VmState) -> No
     def stored() -> None:
         leave_host(cloud, vm)
         _off(cloud, vm, state)
+        if state is VmState.UNDEPLOYED:
+            _release_port(vm)
         if place is not None:
             place.eetime = place.etime = cloud.now_s()
         look_again(cloud)
@@ -385,6 +424,7 @@ def finish(cloud: Cloud, vm: VirtualMachine) -> None:
     release_networks(cloud, vm)
     release_images(cloud, vm)
     leave_host(cloud, vm)
+    _release_port(vm)
     now_s = cloud.now_s()
     vm.move_to(VmState.DONE)
     vm.etime = now_s

@@ -363,6 +363,8 @@ def create(cloud: Cloud, network: VirtualNetwork, cluster_ids: Collection[int]) 
         raise internal(problem)
     network.id = pool.next_id
     network.begin()
+    if not network.template.storable:
+        raise internal("Error transforming the Virtual Network to XML.")
     network.choose_vlans({other.vlan_id for other in pool if other.vn_mad in _VLAN_8021Q})
     pool.add(network)
     for cluster_id in cluster_ids:

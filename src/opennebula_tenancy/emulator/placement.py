@@ -41,7 +41,7 @@ def reachable_clusters(vm: VirtualMachine) -> set[int] | None:
 
 
 def find(cloud: Cloud, vm: VirtualMachine) -> Place:
-    """The place where a VM is to run: the host with the fewest VMs.
+    """The place where a VM is to run: the host with the fewest VMs, another than its own when it waits to be moved.
 
     Raises:
         NoPlace: There is none.
@@ -52,6 +52,8 @@ def find(cloud: Cloud, vm: VirtualMachine) -> Place:
     systems = [found for found in cloud.pool(Datastore) if found.type is DatastoreType.SYSTEM_DS and found.enabled]
     if not systems:
         raise NoPlace("Cannot dispatch VM: No system datastores found to run VMs")
+    if vm.resched and vm.place is not None:
+        hosts = [host for host in hosts if vm.place.hid != host.id]
     hosts = [host for host in hosts if _may(cloud, vm, Right.MANAGE, host)]
     if not hosts:
         raise NoPlace("Cannot dispatch VM: User is not authorized to use any host")

@@ -351,11 +351,16 @@ class Quotas:
             for image_id in charge.images:
                 self.image.check(image_id, {"RVMS": 1}, defaults.image)
             for storage in charge.storage:
-                amounts = {"SIZE": storage.size_mb, "IMAGES": storage.images}
-                self.datastore.check(storage.datastore_id, amounts, defaults.datastore)
+                self._check_storage(storage, defaults)
         except QuotaError:
             self._restore(before)
             raise
+
+    def _check_storage(self, storage: StorageCharge, defaults: "Quotas") -> None:
+        if storage.size_mb < 0:
+            raise QuotaError("Image size must be a positive integer value")
+        amounts = {"SIZE": storage.size_mb, "IMAGES": storage.images}
+        self.datastore.check(storage.datastore_id, amounts, defaults.datastore)
 
     def add(self, charge: Charge) -> None:
         """Count the VM part of a charge whatever the limits are (oned does so when a VM starts to run again)."""

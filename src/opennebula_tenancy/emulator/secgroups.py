@@ -161,7 +161,11 @@ def allocate(call: Call, text: str) -> int:
     """Allocates a new security group."""
     template = parsed(text)
     call.authorize((Right.CREATE, call.may_create(Kind.SECGROUP)))
-    name = template.take("NAME") or ""
+    return _keep(call, template.take("NAME") or "", template)
+
+
+def _keep(call: Call, name: str, template: Template) -> int:
+    """Make a group of a template without its NAME."""
     problem = name_problem(name)
     if problem is not None:
         raise internal(problem)
@@ -170,6 +174,8 @@ def allocate(call: Call, text: str) -> int:
     if taken is not None:
         raise internal(f"NAME is already taken by SecurityGroup {taken.id}.")
     check_rules(template)
+    if not template.storable:
+        raise internal("Error transforming the Security Group to XML.")
     made = SecurityGroup(
         name=name,
         uid=call.uid,
@@ -180,6 +186,14 @@ def allocate(call: Call, text: str) -> int:
         template=template,
     )
     return pool.add(made).id
+
+
+@method("one.secgroup.clone", Kind.SECGROUP, Right.CREATE)
+def clone(call: Call, oid: int, name: str) -> int:
+    """Clones a security group."""
+    source = call.cloud.pool(SecurityGroup).get(oid)
+    call.authorize((Right.CREATE, source), (Right.CREATE, call.may_create(Kind.SECGROUP)))
+    return _keep(call, name, source.template.copy())
 
 
 @method("one.secgroup.info", Kind.SECGROUP, Right.USE, ignores_lock=True)

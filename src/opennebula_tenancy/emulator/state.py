@@ -194,6 +194,7 @@ class Cloud:
         self._pools: dict[Kind, Pool[PoolObject]] = {kind: Pool(kind) for kind in Kind}
         self.driver_actions: dict[str, float | None] = {}
         self._pending: list[tuple[float, int, Callable[[], None]]] = []
+        self._acting_at: float | None = None
         self._order = itertools.count()
 
     def pool(self, kind: type[T]) -> Pool[T]:
@@ -212,10 +213,12 @@ class Cloud:
         """Do something asynchronously: before the first call that comes `delay_s` seconds from now, or later.
 
         Args:
-            delay_s: Seconds from now.
+            delay_s: Seconds from now; for an action that asks for more, from the time at which it was due, so that work
+                of several steps is done in time however rarely anyone calls.
             action: What to do. It runs with the lock held, in order of time, and may ask for more to be done later.
         """
-        heapq.heappush(self._pending, (time.monotonic() + delay_s, next(self._order), action))
+        start = time.monotonic() if self._acting_at is None else self._acting_at
+        heapq.heappush(self._pending, (start + delay_s, next(self._order), action))
 
     def advance(self, until: float | None = None) -> None:
         """Do what is due.
@@ -225,9 +228,17 @@ class Cloud:
         """
         limit = time.monotonic() if until is None else until
         while self._pending and self._pending[0][0] <= limit:
-            heapq.heappop(self._pending)[2]()
+            self._act()
 
     def settle(self) -> None:
         """Do everything that waits, and what it leads to, at once."""
         while self._pending:
-            heapq.heappop(self._pending)[2]()
+            self._act()
+
+    def _act(self) -> None:
+        """Do the next thing that waits, as if at the time it is due."""
+        self._acting_at, _, action = heapq.heappop(self._pending)
+        try:
+            action()
+        finally:
+            self._acting_at = None

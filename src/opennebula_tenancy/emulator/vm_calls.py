@@ -7,7 +7,7 @@ import attrs
 
 from opennebula_tenancy.emulator import lifecycle, limits, sharing, verbs, vmbuild
 from opennebula_tenancy.emulator.calls import MY_PRIMARY_GROUP, Call, method
-from opennebula_tenancy.emulator.errors import Refusal, action, bad_call, internal, unauthorized
+from opennebula_tenancy.emulator.errors import Code, Refusal, action, bad_call, internal, unauthorized
 from opennebula_tenancy.emulator.hosts import Host
 from opennebula_tenancy.emulator.images import Image
 from opennebula_tenancy.emulator.kinds import Kind, Right
@@ -215,6 +215,20 @@ def _reboot(_call: Call, vm: VirtualMachine) -> None:
         raise _wrong_state(vm)
 
 
+def _resched(call: Call, vm: VirtualMachine) -> None:
+    call.authorize((Right.ADMIN, vm))
+    if not vm.is_at(LcmState.RUNNING):
+        raise _wrong_state(vm)
+    lifecycle.await_move(call.cloud, vm)
+
+
+def _unresched(call: Call, vm: VirtualMachine) -> None:
+    call.authorize((Right.ADMIN, vm))
+    if not vm.is_at(LcmState.RUNNING):
+        raise _wrong_state(vm)
+    vm.resched = False
+
+
 def _resume(call: Call, vm: VirtualMachine) -> None:
     """Resume a VM once the quotas allow it to run; they are asked first, whatever its state is."""
     taken = vm.charge(basic=False, running=True)
@@ -250,6 +264,8 @@ _ACTIONS: dict[str, Callable[[Call, VirtualMachine], None]] = {
     "resume": _resume,
     "reboot": _reboot,
     "reboot-hard": _reboot,
+    "resched": _resched,
+    "unresched": _unresched,
 }
 
 
@@ -265,6 +281,8 @@ def act(call: Call, name: str, oid: int) -> int:
     except _OverQuota as over:
         raise action(str(over)) from over
     except Refusal as refusal:
+        if refusal.code is not Code.ACTION:
+            raise
         raise action(f'Error performing action "{name}": {refusal.text}') from refusal
     return oid
 

@@ -159,6 +159,8 @@ def _fill(cloud: Cloud, vm: VirtualMachine) -> None:
             raise not_allocated("TOKEN set, but onegate endpoint was not defined in oned.conf.")
         context.complete(cloud, vm, found)
     _requirements(vm)
+    if not (vm.template.storable and vm.body.storable):
+        raise not_allocated("Error transforming the VM to XML.")
 
 
 def _name(vm: VirtualMachine) -> None:

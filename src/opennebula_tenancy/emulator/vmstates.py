@@ -26,6 +26,7 @@ class LcmState(enum.IntEnum):
     PROLOG = 1
     BOOT = 2
     RUNNING = 3
+    MIGRATE = 4
     SAVE_STOP = 5
     SAVE_SUSPEND = 6
     PROLOG_RESUME = 9
@@ -55,6 +56,7 @@ class HistoryAction(enum.IntEnum):
     """Why a history record ended, by the numbers of VMActions.h."""
 
     NONE = 0
+    LIVE_MIGRATE = 2
     UNDEPLOY = 5
     UNDEPLOY_HARD = 6
     STOP = 9

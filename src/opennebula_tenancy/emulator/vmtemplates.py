@@ -62,6 +62,8 @@ def create(cloud: Cloud, made: VmTemplate) -> VmTemplate:
     taken = cloud.pool(VmTemplate).named(made.name, made.uid)
     if taken is not None:
         raise internal(f"NAME is already taken by TEMPLATE {taken.id}.")
+    if not made.template.storable:
+        raise internal("Error transforming the Template to XML.")
     made.regtime_s = cloud.now_s()
     return cloud.pool(VmTemplate).add(made)
 
@@ -199,7 +201,7 @@ def _clone(call: Call, source: VmTemplate, name: str, text: str, *, recursive: b
     call.authorize((Right.USE, source), (Right.CREATE, call.may_create(Kind.TEMPLATE)))
     copy = create(call.cloud, _owned(call, template))
     made: list[Image] = []
-    for number, disk in enumerate(template.vectors("DISK") if recursive else ()):
+    for number, disk in enumerate(copy.template.vectors("DISK") if recursive else ()):
         image = vmbuild.image_of(call.cloud, disk, call.uid)
         if image is None:
             continue
