@@ -1,28 +1,28 @@
-"""Every error this library raises, by what a caller can do about it.
+"""Every error this library raises, by what a caller can do about it::
 
-TenancyError
- +- SettingsError                 input refused before anything was sent: all problems at once
- +- TransportError                no answer that can be trusted: `applied` says whether the call may have taken effect
- |   +- NotSent                   the request never reached the server (applied: no)
- |   +- OutcomeUnknown            sent, but no whole reply came back (applied: maybe)
- |   +- ServerUnready             refused before execution: election, no leader, zone disabled (applied: no)
- +- ApiError                      OpenNebula said no: code, message, object id, method
- |   +- AuthenticationFailed      0x0100
- |   +- NotAuthorized             0x0200
- |   |   +- QuotaExceeded         ... because a limit was reached
- |   +- NotFound                  0x0400
- |   +- WrongState                0x0800
- |   +- BadRequest                0x1000, and XML-RPC faults (wrong arguments, unknown method)
- |   +- InternalError             0x2000
- |   |   +- AlreadyExists         ... because the name is taken
- |   |   +- AlreadyAssigned       ... because the member is there
- |   +- AllocationFailed          0x4000
- +- ProtocolViolation             an answer that is not OpenNebula's
- +- Conflict                      an object that is not ours stands where ours would
- +- DuplicateObject               more than one object carries the same key
- +- NotEmpty                      a tenant that still holds what a deletion would lose
- +- VerificationFailed            OpenNebula said yes, and a second look says otherwise
- +- RollbackIncomplete            an error, and what could not be undone after it (an ExceptionGroup)
+    TenancyError
+     +- SettingsError                 input refused before anything was sent: all problems at once
+     +- TransportError                no answer that can be trusted: `applied` says whether the call may have taken effect
+     |   +- NotSent                   the request never reached the server (applied: no)
+     |   +- OutcomeUnknown            sent, but no whole reply came back (applied: maybe)
+     |   +- ServerUnready             refused before execution: election, no leader, zone disabled (applied: no)
+     +- ApiError                      OpenNebula said no: code, message, object id, method
+     |   +- AuthenticationFailed      0x0100
+     |   +- NotAuthorized             0x0200
+     |   |   +- QuotaExceeded         ... because a limit was reached
+     |   +- NotFound                  0x0400
+     |   +- WrongState                0x0800
+     |   +- BadRequest                0x1000, and XML-RPC faults (wrong arguments, unknown method)
+     |   +- InternalError             0x2000
+     |   |   +- AlreadyExists         ... because the name is taken
+     |   |   +- AlreadyAssigned       ... because the member is there
+     |   +- AllocationFailed          0x4000
+     +- ProtocolViolation             an answer that is not OpenNebula's
+     +- Conflict                      an object that is not ours stands where ours would
+     +- DuplicateObject               more than one object carries the same key
+     +- NotEmpty                      a tenant that still holds what a deletion would lose
+     +- VerificationFailed            OpenNebula said yes, and a second look says otherwise
+     +- RollbackIncomplete            an error, and what could not be undone after it (an ExceptionGroup)
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import opennebula_tenancy as ont
-from agent.world import DELAY_S, IMPATIENT, PATIENT, World, new_world
+from agent.world import DELAY_S, IMPATIENT, PATIENT, World, new_world, read_s
 from onetenant_waldur.agent import Mode
 from onetenant_waldur.marketplace import ResourceState
 from opennebula_tenancy.emulator import Fault, FaultKind
@@ -80,7 +80,7 @@ def test_one_fault_at_any_call_and_one_more_cycle_end_as_an_undisturbed_cycle(
     order, resource = ORDERS[name](world)
     code = REFUSED_BY_WALDUR if side == "waldur" else 0x2000
     faults_of(world, side).arm(Fault(kind=kind, call=index, delay_s=DELAY_S, code=code))
-    world.cycle()
+    world.cycle(read_s=read_s(kind))
     assert len(faults_of(world, side).calls) > index
     faults_of(world, side).arm()
     world.cycle()

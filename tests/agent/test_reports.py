@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.world import PLUGIN_OPTIONS, World, at
+from agent.world import DELAY_S, PLUGIN_OPTIONS, World, at, read_s
 from onetenant_waldur.agent import Mode
 from onetenant_waldur.marketplace import BillingType, Component, lifecycle
 from opennebula_tenancy.emulator import Fault, FaultKind
@@ -143,8 +143,8 @@ def test_a_fault_at_any_call_and_one_more_cycle_end_as_an_undisturbed_cycle(
     world: World, kind: FaultKind, index: int
 ) -> None:
     made = world.made()
-    world.waldur.faults.arm(Fault(kind=kind, call=index, code=400, delay_s=0.5))
-    world.cycle(Mode.REPORT)
+    world.waldur.faults.arm(Fault(kind=kind, call=index, code=400, delay_s=DELAY_S))
+    world.cycle(Mode.REPORT, read_s=read_s(kind))
     assert len(world.waldur.faults.calls) > index
     assert report(world)
     assert world.waldur.consumer().usages(made.resource) == ZEROS

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import attrs
 import pytest
 
-from agent.world import IMPATIENT, PATIENT
+from agent.world import DELAY_S, IMPATIENT, PATIENT, read_s
 from onetenant_waldur.marketplace import Behaviour, Marketplace
 from onetenant_waldur.waldur import Patience, Waldur, WaldurDenied, WaldurRefused, WaldurUnavailable
 from opennebula_tenancy.emulator import Fault, FaultKind
@@ -39,12 +39,12 @@ def offering(waldur: Marketplace) -> uuid.UUID:
     ],
 )
 def test_an_outage_is_waited_out_and_then_said(waldur: Marketplace, kind: FaultKind) -> None:
-    with connect(waldur, PATIENT) as access:
-        waldur.faults.arm(Fault(kind=kind, times=2, delay_s=0.5))
+    with connect(waldur, attrs.evolve(PATIENT, read_s=read_s(kind))) as access:
+        waldur.faults.arm(Fault(kind=kind, times=2, delay_s=DELAY_S))
         assert access.offering(offering(waldur)).components
         assert len(waldur.faults.calls) == 3
-    with connect(waldur) as access:
-        waldur.faults.arm(Fault(kind=kind, delay_s=0.5))
+    with connect(waldur, attrs.evolve(IMPATIENT, read_s=read_s(kind))) as access:
+        waldur.faults.arm(Fault(kind=kind, delay_s=DELAY_S))
         with pytest.raises(WaldurUnavailable, match="Waldur could not show the offering"):
             access.offering(offering(waldur))
 

@@ -13,17 +13,19 @@ from onetenant_waldur import settings
 from onetenant_waldur.agent import Agent, Mode, utc_now
 from onetenant_waldur.marketplace import Component, Marketplace, Offering, Placed
 from onetenant_waldur.waldur import Patience
-from opennebula_tenancy.emulator import Emulator
+from opennebula_tenancy.emulator import Emulator, FaultKind
 from tenants.pace import QUICK
 from tenants.snapshot import snapshot
 
 
-READ_S = 0.2
-"""Seconds after which agents give up an answer here."""
+READ_S = 20.0
+"""Seconds after which agents give up an answer: as good as never, on however busy a machine."""
+HASTY_READ_S = 0.2
+"""Seconds after which agents give up an answer where it is late on purpose."""
 DELAY_S = 0.5
-"""Seconds that a delayed answer takes: longer than agents wait."""
-IMPATIENT = Patience(connect_s=5, read_s=READ_S, attempts=1, wait_s=0)
-PATIENT = Patience(connect_s=5, read_s=READ_S, attempts=4, wait_s=0.001, wait_max_s=0.01)
+"""Seconds that an answer takes that is late on purpose."""
+IMPATIENT = Patience(connect_s=20, read_s=READ_S, attempts=1, wait_s=0)
+PATIENT = Patience(connect_s=20, read_s=READ_S, attempts=4, wait_s=0.001, wait_max_s=0.01)
 PLUGIN_OPTIONS = {"zone_id": 0, "cluster_ids": [0, 100]}
 LIMITS = {"cpu": 4, "ram": 8192, "storage": 51200}
 
@@ -66,20 +68,25 @@ class World:
         return document
 
     def agent(
-        self, document: dict[str, Any] | None = None, *, patience: Patience = IMPATIENT, clock: Any = utc_now
+        self,
+        document: dict[str, Any] | None = None,
+        *,
+        patience: Patience = IMPATIENT,
+        clock: Any = utc_now,
+        read_s: float = READ_S,
     ) -> Agent:
         """A new agent, as after a start of the process."""
         return Agent(
             settings.parse(document or self.document()),
-            patience=patience,
-            timeout=ont.Timeout(connect_s=5, read_s=READ_S),
+            patience=attrs.evolve(patience, read_s=read_s),
+            timeout=ont.Timeout(connect_s=20, read_s=read_s),
             retry=QUICK,
             clock=clock,
         )
 
-    def cycle(self, *modes: Mode, document: dict[str, Any] | None = None, patience: Patience = IMPATIENT) -> bool:
-        """One cycle of a new agent: whether all went well."""
-        with self.agent(document, patience=patience) as agent:
+    def cycle(self, *modes: Mode, document: dict[str, Any] | None = None, **options: Any) -> bool:
+        """One cycle of a new agent, which `options` are for: whether all went well."""
+        with self.agent(document, **options) as agent:
             return agent.cycle(modes or (Mode.ORDER_PROCESS,))
 
     def order(self, name: str = "vdc-one", limits: dict[str, Any] | None = None) -> Placed:
@@ -159,3 +166,8 @@ def _without_keys(value: Any, keys: set[str]) -> Any:
 def at(year: int, month: int, day: int) -> Any:
     """A clock that stands still."""
     return lambda: dt.datetime(year, month, day, 12, tzinfo=dt.UTC)
+
+
+def read_s(kind: FaultKind) -> float:
+    """How long agents wait for an answer that such a fault may befall."""
+    return HASTY_READ_S if kind is FaultKind.DELAY else READ_S

@@ -165,7 +165,7 @@ def test_a_deleted_network_is_gone_a_little_later(one, make):
     network = make.network()
     assert one.ok("one.vn.delete", network) == network
     one.until_gone("one.vn.info", network)
-    assert str(network) not in [item.text for item in one.xml("one.cluster.info", 0).find("VNETS")]
+    one.until(lambda x: str(network) not in [i.text for i in x.find("VNETS")], "one.cluster.info", 0)
 
 
 def test_address_ranges_are_added_even_when_they_overlap(one, make):

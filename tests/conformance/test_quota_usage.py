@@ -74,8 +74,7 @@ def test_a_vm_that_is_down_keeps_what_it_was_given(one, make, gid, vm, action, s
 def test_a_terminated_vm_gives_everything_back(one, make, gid, vm):
     one.ok("one.vm.action", "terminate-hard", vm)
     make.reached(vm, 6)
-    one.until(lambda x: len(x.find("VM_QUOTA")) == 0, "one.group.info", gid)
-    assert used(one, gid, "IMAGE") == []
+    one.until(lambda x: len(x.find("VM_QUOTA")) == len(x.find("IMAGE_QUOTA")) == 0, "one.group.info", gid)
 
 
 def test_a_new_size_counts(one, make, gid, vm):

@@ -10,8 +10,8 @@ import pytest
 
 import opennebula_tenancy as ont
 from opennebula_tenancy.emulator import Config, Emulator
-from tenants.conftest import Raw
 from tenants.pace import QUICK
+from tenants.raw import Raw
 from tenants.snapshot import snapshot
 
 

@@ -56,15 +56,28 @@ def test_a_kept_connection_that_the_server_closed_costs_a_read_at_most_one_attem
     assert [caller.read("one.vdc.info", number) for number in range(5)] == list(range(5))
 
 
-def test_there_are_never_more_connections_than_allowed(serve: Serve, rpc: MakeRpc) -> None:
-    both = threading.Barrier(2, timeout=10)
+class Crowd:
+    """Answers when two requests are there, and remembers how many there were at once."""
 
-    def meet(exchange: Exchange) -> None:
-        both.wait()
+    def __init__(self) -> None:
+        self._both = threading.Barrier(2, timeout=10)
+        self._lock = threading.Lock()
+        self._here = 0
+        self.most = 0
+
+    def __call__(self, exchange: Exchange) -> None:
+        with self._lock:
+            self._here += 1
+            self.most = max(self.most, self._here)
+        self._both.wait()
+        with self._lock:
+            self._here -= 1
         exchange.send(success(exchange.params[-1]))
 
-    server = serve(meet)
-    caller = rpc(server.endpoint, max_connections=2)
+
+def test_there_are_never_more_calls_under_way_than_allowed(serve: Serve, rpc: MakeRpc) -> None:
+    crowd = Crowd()
+    caller = rpc(serve(crowd).endpoint, max_connections=2)
 
     def call(number: int) -> int:
         if number % 2:
@@ -73,7 +86,7 @@ def test_there_are_never_more_connections_than_allowed(serve: Serve, rpc: MakeRp
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(call, range(16))) == list(range(16))
-    assert server.most_open == 2
+    assert crowd.most == 2
 
 
 def test_kept_connections_are_as_many_as_allowed_and_used_again(serve: Serve, rpc: MakeRpc) -> None:

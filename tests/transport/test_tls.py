@@ -74,6 +74,21 @@ def test_the_environment_may_name_whom_to_trust(
     assert rpc(secure.endpoint).read("one.system.version") == "7.4.0"
 
 
+def test_a_bundle_that_is_not_there_is_told_and_nothing_was_sent(
+    secure: WildServer, rpc: MakeRpc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    with pytest.raises(ont.NotSent, match=r"/nowhere/ca\.pem"):
+        rpc(secure.endpoint).read("one.system.version")
+    assert secure.requests == []
+
+
+def test_a_bundle_that_holds_no_certificate_is_told_and_nothing_was_sent(secure: WildServer, rpc: MakeRpc) -> None:
+    with pytest.raises(ont.NotSent):
+        rpc(secure.endpoint, verify=__file__).read("one.system.version")
+    assert secure.requests == []
+
+
 def test_a_server_that_speaks_no_tls_was_sent_nothing(serve: Serve, rpc: MakeRpc) -> None:
     plain = serve(answers)
     with pytest.raises(ont.NotSent, match=r"TLS failed|could not be sent|no connection"):

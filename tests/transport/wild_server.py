@@ -86,7 +86,6 @@ class WildServer:
     Attributes:
         requests: The bodies of all requests, in order of arrival.
         accepted: How many connections there have been.
-        most_open: The greatest number of connections that were open at once.
     """
 
     def __init__(
@@ -104,10 +103,8 @@ class WildServer:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self._open = 0
         self.requests: list[bytes] = []
         self.accepted = 0
-        self.most_open = 0
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -146,8 +143,6 @@ class WildServer:
                 connection, _ = self._listener.accept()
                 with self._lock:
                     self.accepted += 1
-                    self._open += 1
-                    self.most_open = max(self.most_open, self._open)
                 self._start(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
@@ -164,8 +159,6 @@ class WildServer:
                         break
         finally:
             connection.close()
-            with self._lock:
-                self._open -= 1
 
     def _secured(self, connection: socket.socket) -> socket.socket:
         return self._tls.wrap_socket(connection, server_side=True) if self._tls else connection

@@ -126,7 +126,7 @@ class HttpChannel:
                 if answer.status_code != requests.codes.ok:
                     raise _http_refusal(method, answer, call_id)
                 return self._whole(method, answer, call_id)
-        except (requests.RequestException, HTTPError) as error:
+        except (OSError, HTTPError) as error:  # a RequestException is an OSError; a bad bundle of CAs is a bare one
             raise _transport_error(method, error, call_id, sent=request.begun) from error
 
     def _whole(self, method: str, answer: requests.Response, call_id: str) -> bytes:
@@ -157,9 +157,7 @@ def _http_refusal(method: str, answer: requests.Response, call_id: str) -> NotSe
     return NotSent(method, f"{said}: is the endpoint right? OpenNebula's ends in /RPC2", call_id=call_id)
 
 
-def _transport_error(
-    method: str, error: requests.RequestException | HTTPError, call_id: str, *, sent: bool
-) -> NotSent | OutcomeUnknown:
+def _transport_error(method: str, error: OSError | HTTPError, call_id: str, *, sent: bool) -> NotSent | OutcomeUnknown:
     """Say whether a failed request can have been applied, by how far it came."""
     cause = error.args[0] if error.args else None
     reason = cause.reason if isinstance(cause, MaxRetryError) else cause

@@ -21,7 +21,7 @@ from opennebula_tenancy.emulator.vmstates import HistoryAction, LcmState, VmStat
 SCHEDULING_STEPS = 3
 """Steps between a VM becoming PENDING and the scheduler looking at it."""
 
-_FIRST_PORT = 5900
+_FIRST_PORT, _PORTS = 5900, 65536
 
 Then = Callable[[], None]
 
@@ -213,7 +213,7 @@ def _deploy(cloud: Cloud, vm: VirtualMachine, place: placement.Place) -> None:
     vm.body.set("TM_MAD_SYSTEM", datastore.tm_mad)
     graphics = vm.body.vector("GRAPHICS")
     if graphics is not None and not graphics.get("PORT"):
-        graphics["PORT"] = str(_FIRST_PORT + vm.id)
+        graphics["PORT"] = str(_FIRST_PORT + vm.id % (_PORTS - _FIRST_PORT))
 
     def booted() -> None:
         vm.deploy_id = f"{host.name}:{vm.name}:dummy"
