@@ -37,7 +37,7 @@ bench: $(STAMP) ## calls, bytes and time beside a raw request
 	$(BIN)/python bench/usage.py
 
 docs: $(STAMP) ## HTML in docs/_build/html
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[docs]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
 	$(BIN)/python -m sphinx -W -q -b html docs docs/_build/html
 
 format: $(STAMP) ## put the code in shape

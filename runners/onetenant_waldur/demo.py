@@ -16,7 +16,7 @@ import yaml
 import opennebula_tenancy as ont
 from onetenant_waldur import log, settings
 from onetenant_waldur.agent import Agent
-from onetenant_waldur.marketplace import Marketplace, Placed
+from onetenant_waldur.marketplace import Marketplace, OrderRefused, Placed
 from opennebula_tenancy.display import Table
 from opennebula_tenancy.emulator import Emulator
 
@@ -28,7 +28,7 @@ _NOT_AUTHORIZED = 0x0200
 
 
 class DemoFailed(Exception):
-    """Something is not as it should be."""
+    """Something is not as it should be: the demonstration ends."""
 
 
 @attrs.frozen
@@ -58,19 +58,24 @@ class Demo:
 
     @contextmanager
     def row(self, operation: str, resource: str) -> Iterator[None]:
-        """Do one thing and note how it ends. An error ends the thing, not the demonstration."""
+        """Do one thing, and note how it ends.
+
+        Raises:
+            DemoFailed: It did not end well.
+        """
         click.echo(f"  {operation:<10} {resource} ... ", nl=False)
         self.server.faults.arm()
         started = time.monotonic()
-        result = "PASS"
+        result = "FAIL"
         try:
             yield
-        except (DemoFailed, ont.TenancyError) as error:
-            result = "FAIL"
-            click.echo(f"{error} ", nl=False)
-        seconds = time.monotonic() - started
-        self.rows.append(Row(operation, resource, result, seconds, len(self.server.calls)))
-        click.echo(f"{result} ({seconds:.2f}s)")
+            result = "PASS"
+        except (ont.TenancyError, OrderRefused) as error:
+            raise DemoFailed(str(error)) from error
+        finally:
+            seconds = time.monotonic() - started
+            self.rows.append(Row(operation, resource, result, seconds, len(self.server.calls)))
+            click.echo(f"{result} ({seconds:.2f}s)")
 
     def carry_out(self, order: str, *, state: str = "done") -> None:
         """Let the agent look for orders once, over HTTP, and see how this one ended."""
@@ -97,11 +102,18 @@ def expect(what: str, found: object, wanted: object, *, because: str = "") -> No
         raise DemoFailed(f"{what} is {found}, not {wanted}" + (f": {because}" if because else ""))
 
 
-def show(demo: Demo) -> None:
-    """Take one tenant through its life."""
+def show(demo: Demo) -> str:
+    """Take one tenant through its life.
+
+    Returns:
+        What it looked like before its end, as text.
+
+    Raises:
+        DemoFailed: Something was not as it should be.
+    """
     consumer = demo.waldur.consumer()
-    placed = consumer.place_order(demo.waldur.vdc, NAME, LIMITS)
     with demo.row("CREATE", f"VDC {NAME}"):
+        placed = consumer.place_order(demo.waldur.vdc, NAME, LIMITS)
         demo.carry_out(placed.order)
         verify_limits(demo, placed, LIMITS)
     group = int(demo.waldur.resource(placed.resource).backend_id or -1)
@@ -125,9 +137,7 @@ def show(demo: Demo) -> None:
         demo.carry_out(consumer.terminate(placed.resource))
         expect("the resource", demo.waldur.resource(placed.resource).state, "Terminated")
         expect("the group", demo.raw("one.group.info", group)[0], False)
-    lines = [row.cells(number) for number, row in enumerate(demo.rows, start=1)]
-    click.echo("\n" + Table(("#", "Operation", "Resource", "Result", "Duration", "OpenNebula calls"), lines).text())
-    click.echo(f"\nThe tenant before its end\n\n{objects}\n\n{usage}")
+    return f"{objects}\n\n{usage}"
 
 
 def verify_limits(demo: Demo, placed: Placed, limits: dict[str, int]) -> None:
@@ -251,7 +261,12 @@ def run(say: Callable[[str], None] = click.echo) -> int:
         agent = stack.enter_context(Agent(settings.load(path)))
         say(f"OpenNebula at {server.endpoint}, Waldur at {waldur.api_url}\n")
         demo = Demo(server, waldur, agent)
-        show(demo)
-    failed = [row for row in demo.rows if row.result != "PASS"]
-    say(f"\n{len(demo.rows) - len(failed)} of {len(demo.rows)} passed")
-    return 1 if failed else 0
+        picture = problem = ""
+        try:
+            picture = show(demo)
+        except DemoFailed as error:
+            problem = str(error)
+    lines = [row.cells(number) for number, row in enumerate(demo.rows, start=1)]
+    say("\n" + Table(("#", "Operation", "Resource", "Result", "Duration", "OpenNebula calls"), lines).text())
+    say(f"\nFailed: {problem}" if problem else f"\nThe tenant before its end\n\n{picture}\n\nAll of it passed.")
+    return 1 if problem else 0

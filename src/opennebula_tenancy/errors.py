@@ -1,4 +1,6 @@
-"""Every error this library raises, by what a caller can do about it::
+"""The errors of this library, as a tree.
+
+Each class says what a caller can do about it::
 
     TenancyError
      +- SettingsError                 input refused before anything was sent: all problems at once
@@ -11,7 +13,7 @@
      |   +- NotAuthorized             0x0200
      |   |   +- QuotaExceeded         ... because a limit was reached
      |   +- NotFound                  0x0400
-     |   +- WrongState                0x0800
+     |   +- WrongState                0x0800, and 0x8000 (locked)
      |   +- BadRequest                0x1000, and XML-RPC faults (wrong arguments, unknown method)
      |   +- InternalError             0x2000
      |   |   +- AlreadyExists         ... because the name is taken
@@ -71,9 +73,17 @@ class TransportError(TenancyError):
 
 
 class NotSent(TransportError):
-    """The request never reached the server: connection refused, no route, no name, TLS or connect timeout."""
+    """The request never reached the server: connection refused, no route, no name, TLS or connect timeout.
+
+    Attributes:
+        lasting: Whether trying again cannot help: a certificate that is not trusted, an endpoint that is not one.
+    """
 
     applied = "no"
+
+    def __init__(self, method: str, reason: str, *, call_id: str = "", lasting: bool = False) -> None:
+        super().__init__(method, reason, call_id=call_id)
+        self.lasting = lasting
 
 
 class OutcomeUnknown(TransportError):
@@ -181,6 +191,7 @@ _BY_CODE: dict[int, type[ApiError]] = {
     0x1000: BadRequest,
     0x2000: InternalError,
     0x4000: AllocationFailed,
+    0x8000: WrongState,
 }
 _TAKEN = re.compile(r"NAME is already taken")
 _BY_TEXT: tuple[tuple[re.Pattern[str], type[ApiError]], ...] = (

@@ -48,10 +48,9 @@ def remove_tenant(rpc: Rpc, key: str, group_id: int | None = None, progress: Pro
         _refuse_other(rpc, group_id, key)
     if group is not None:
         _refuse_held(rpc, group)
-        if vdc is not None and not ownership.carries(group.template, key, GROUP_ROLE):
-            # The VDC goes first, and with it the proof that the group is ours: put it on the group itself.
-            calls.mark(group.id, ownership.mark(key, GROUP_ROLE))
-    steps = [("VDC", vdc, calls.remove_vdc), ("group", group, calls.remove_group)]
+    # The group goes first: OpenNebula refuses that while it has members, also those that came this very moment, and
+    # then all is as it was. The VDC is what a later run finds the rest by.
+    steps = [("group", group, calls.remove_group), ("VDC", vdc, calls.remove_vdc)]
     due = [(noun, found, remove) for noun, found, remove in steps if found is not None]
     for number, (noun, found, remove) in enumerate(due, start=1):
         if progress is not None:
@@ -69,10 +68,13 @@ def remove_unfinished_group(rpc: Rpc, key: str) -> None:
     """Remove the group of a tenant that was being made, if there is one.
 
     Raises:
+        Conflict: The tenant is finished meanwhile, by another run for it or by the last call of this one.
         NotEmpty: Somebody has put something into it meanwhile.
     """
     calls = TenantCalls(rpc)
     if (group := calls.find_group(key)) is not None:
+        if ownership.carries(group.template, key, GROUP_ROLE):
+            raise Conflict(f"the tenant {group.name} (group {group.id}) is finished meanwhile, and stays")
         _refuse_held(rpc, group)
         calls.remove_group(group.id)
 

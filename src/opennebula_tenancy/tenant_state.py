@@ -236,7 +236,7 @@ def observe(reader: Reader, spec: VdcSpec) -> TenantState:
     """
     vdcs = VdcRecord.pool(reader.read("one.vdcpool.info"))
     vdc = vdc_of(vdcs, spec.key)
-    group, last_group = _observe_group(reader, spec, vdc)
+    vdc, group, last_group = _observe_group(reader, spec, vdc)
     _refuse_foreign(reader, spec, vdcs, vdc, group)
     clusters, scope = _observe_places(reader, spec)
     rules = AclRule.list_of(reader.read("one.acl.info")) if group else ()
@@ -253,8 +253,14 @@ def observe(reader: Reader, spec: VdcSpec) -> TenantState:
     )
 
 
-def _observe_group(reader: Reader, spec: VdcSpec, vdc: VdcRecord | None) -> tuple[GroupRecord | None, int]:
-    """Find the group: by its id where the VDC has just one, else among all of them."""
+def _observe_group(
+    reader: Reader, spec: VdcSpec, vdc: VdcRecord | None
+) -> tuple[VdcRecord | None, GroupRecord | None, int]:
+    """Find the group: by its id where the VDC has just one, else among all of them.
+
+    Returns:
+        The VDC, the group, and the highest id of a group that was seen.
+    """
     if vdc is not None and len(vdc.groups) == 1:
         (gid,) = vdc.groups
         try:
@@ -262,15 +268,19 @@ def _observe_group(reader: Reader, spec: VdcSpec, vdc: VdcRecord | None) -> tupl
         except NotFound:
             group = None
         if group is not None and group_of([group], spec.key, vdc) is not None:
-            return group, -1
+            return vdc, group, -1
     groups = GroupRecord.pool(reader.read("one.grouppool.info"))
     group = group_of(groups, spec.key, vdc)
-    if group is None and any(other.name == spec.name for other in groups):
-        taken = next(other.id for other in groups if other.name == spec.name)
-        raise Conflict(
-            f"the name {spec.name} is taken by group {taken}, which is not this tenant's: choose another name"
-        )
-    return group, max(other.id for other in groups)
+    namesake = next((other for other in groups if other.name == spec.name), None)
+    if group is None and namesake is not None:
+        # Another run for this tenant may have put its group into the VDC since the VDC was read: the VDC of now tells.
+        vdc = vdc_of(VdcRecord.pool(reader.read("one.vdcpool.info")), spec.key)
+        group = group_of(groups, spec.key, vdc)
+        if group is None:
+            raise Conflict(
+                f"the name {spec.name} is taken by group {namesake.id}, which is not this tenant's: choose another name"
+            )
+    return vdc, group, max(other.id for other in groups)
 
 
 def read_group(reader: Reader, gid: int) -> GroupRecord:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from opennebula_tenancy.compensation import Compensations
 from opennebula_tenancy.errors import TenancyError, VerificationFailed
 from opennebula_tenancy.plan import Progress, Step
 from opennebula_tenancy.tenant_calls import TenantCalls
 from opennebula_tenancy.tenant_removal import remove_unfinished_group, remove_unfinished_vdc
-from opennebula_tenancy.tenant_state import DEFAULT_VDC, VDC_ID, Difference, Kind, TenantState, observe
+from opennebula_tenancy.tenant_state import DEFAULT_VDC, VDC_ID, Difference, Kind, TenantState, observe, read_group
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from opennebula_tenancy._transport.rpc import Rpc
     from opennebula_tenancy.vdc_spec import VdcSpec
@@ -52,12 +54,21 @@ class TenantWork:
                 self._plan_undoing(undo)
             try:
                 self._apply(state, differences)
-                state = observe(self._rpc, self._spec)
-                self._verify(state)
+                return self._finish(observe(self._rpc, self._spec))
             except TenancyError as error:
                 if state.complete:
                     error.add_note(f"The tenant {self._spec.name} stands half changed: run it again to finish it.")
                 raise
+
+    def _finish(self, state: TenantState) -> TenantState:
+        """Verify all but the mark, and then set it: a tenant that has it is finished, and is never rolled back."""
+        differences = list(state.differences())
+        self._verify(difference for difference in differences if difference.kind is not Kind.MARK)
+        if not differences or state.vdc is None or state.group is None:
+            return state
+        self._calls.mark(state.group.id, {**state.marks, VDC_ID: str(state.vdc.id)})
+        state = attrs.evolve(state, group=read_group(self._rpc, state.group.id))
+        self._verify(state.differences())
         return state
 
     def _plan_undoing(self, undo: Compensations) -> None:
@@ -72,8 +83,8 @@ class TenantWork:
             lambda: remove_unfinished_group(self._rpc, key),
         )
 
-    def _verify(self, state: TenantState) -> None:
-        if left := "; ".join(str(difference.change) for difference in state.differences()):
+    def _verify(self, differences: Iterable[Difference]) -> None:
+        if left := "; ".join(str(difference.change) for difference in differences):
             raise VerificationFailed(f"OpenNebula accepted every call for {self._spec.name}, yet would still: {left}")
 
     def _apply(self, state: TenantState, differences: list[Difference]) -> None:
@@ -84,9 +95,10 @@ class TenantWork:
         for number, difference in enumerate(differences, start=1):
             if self._progress is not None:
                 self._progress(Step(self._spec.name, difference.change, number, len(differences)))
-            if difference.kind is Kind.LIMITS and difference.kind in done:
+            if difference.kind in done and difference.kind is Kind.LIMITS:
                 continue  # one call has set all of them
-            mend[difference.kind](difference.ident)
+            if difference.kind is not Kind.MARK:  # that comes when all else is verified
+                mend[difference.kind](difference.ident)
             done.add(difference.kind)
         if Kind.CLUSTER in done and Kind.NETWORK_RULES not in done:
             # A new cluster opened its networks only now: no plan could have shown the rule that does it.
@@ -112,5 +124,4 @@ class TenantWork:
             Kind.NETWORK_RULES: lambda _: calls.withhold_networks(self._group_id),
             Kind.CREATE_RULE: lambda _: calls.grant_create(self._group_id),
             Kind.LIMITS: lambda _: calls.set_limits(self._group_id, state.quota, spec.quota),
-            Kind.MARK: lambda _: calls.mark(self._group_id, {**state.marks, VDC_ID: str(self._vdc_id)}),
         }

@@ -23,7 +23,7 @@ from opennebula_tenancy.emulator import Fault, FaultKind
 
 
 SCRIPT = Path(__file__).parents[2] / "runners" / "waldur_agent.py"
-DEADLINE_S = 30.0
+DEADLINE_S = 100.0
 
 
 @pytest.fixture(name="config")

@@ -218,6 +218,7 @@ def test_what_virtual_machines_take_is_reported_and_floating_ips_only_of_the_ext
     assert world.quota(made.resource).floating_ips == 2
     nics = "\n".join(f'NIC=[NETWORK_ID="{number}"]' for number in (nets[0], nets[1], nets[1]))
     machine = world.raw("one.vm.allocate", f'NAME="web"\nCPU="0.5"\nMEMORY="512"\n{nics}', False)
+    world.server.settle()  # while it is being built it cannot be ended
     tenant = world.tenant(made.resource)
     assert tenant is not None
     world.raw("one.vm.chown", machine, -1, tenant.id)

@@ -162,17 +162,17 @@ def test_a_monitored_host_knows_its_capacity(one):
 
 
 def test_a_running_vm_is_counted_on_its_host(one, make):
-    cluster_host = make.host(0)
-    one.until(lambda x: x.findtext("STATE") == "2", "one.host.info", cluster_host)
-    template = make.template(f'SCHED_REQUIREMENTS="ID={cluster_host}"', size='CPU="0.5"\nMEMORY="64"')
+    host = make.host(0, driver="dummy")
+    one.until(lambda x: x.findtext("STATE") == "2", "one.host.info", host)
+    template = make.template(f'SCHED_REQUIREMENTS="ID={host}"', size='CPU="0.5"\nMEMORY="64"')
     vm = make.vm(template)
-    info = one.xml("one.host.info", cluster_host)
+    info = one.xml("one.host.info", host)
     assert [item.text for item in info.find("VMS")] == [str(vm)]
     share = info.find("HOST_SHARE")
     assert (share.findtext("CPU_USAGE"), share.findtext("MEM_USAGE")) == ("50", "65536")
     assert share.findtext("RUNNING_VMS") == "1"
     text = "Cannot delete host. Can not remove a host with running VMs"
-    one.fails(2048, text, "one.host.delete", cluster_host)
+    one.fails(2048, text, "one.host.delete", host)
 
 
 @pytest.mark.parametrize(

@@ -106,10 +106,10 @@ class Workshop:
     def cluster(self, name: str | None = None) -> int:
         return self.kept("cluster", self.one.ok("one.cluster.allocate", name or self.name("cluster")))
 
-    def host(self, cluster: int, name: str | None = None) -> int:
-        """A host of the dummy drivers."""
+    def host(self, cluster: int, name: str | None = None, driver: str = "none") -> int:
+        """A host. With a driver that exists, wait until it is monitored: its agent outlives a host deleted before."""
         name = name or self.name("host")
-        return self.kept("host", self.one.ok("one.host.allocate", name, "dummy", "dummy", cluster))
+        return self.kept("host", self.one.ok("one.host.allocate", name, driver, driver, cluster))
 
     def datastore(self, cluster: int = 0, kind: str = "IMAGE_DS", name: str | None = None) -> int:
         """A datastore of the dummy drivers."""

@@ -121,7 +121,7 @@ def test_a_proxy_that_is_not_there_is_not_passed(rpc: MakeRpc, monkeypatch: pyte
     assert caught.value.applied == "no"
 
 
-@pytest.mark.parametrize("param", [None, object(), 2**31, -(2**31) - 1], ids=repr)
+@pytest.mark.parametrize("param", [None, object(), 2**31, -(2**31) - 1], ids=["None", "an object", "2**31", "-2**31-1"])
 def test_arguments_that_xml_rpc_cannot_carry_are_not_sent(serve: Serve, rpc: MakeRpc, param: object) -> None:
     server = serve(sends(GOOD))
     with pytest.raises(ont.NotSent, match="the arguments do not fit XML-RPC"):

@@ -154,7 +154,9 @@ def _http_refusal(method: str, answer: requests.Response, call_id: str) -> NotSe
     said = f"HTTP {answer.status_code} {answer.reason or ''}".strip()
     if answer.status_code >= requests.codes.server_error:
         return OutcomeUnknown(method, f"{said} from a proxy in front of OpenNebula", call_id=call_id)
-    return NotSent(method, f"{said}: is the endpoint right? OpenNebula's ends in /RPC2", call_id=call_id)
+    lasting = answer.status_code not in {requests.codes.request_timeout, requests.codes.too_many_requests}
+    hint = ": is the endpoint right? OpenNebula's ends in /RPC2" if lasting else ""
+    return NotSent(method, f"{said}{hint}", call_id=call_id, lasting=lasting)
 
 
 def _transport_error(method: str, error: OSError | HTTPError, call_id: str, *, sent: bool) -> NotSent | OutcomeUnknown:
@@ -167,7 +169,7 @@ def _transport_error(method: str, error: OSError | HTTPError, call_id: str, *, s
         broken = reason if isinstance(reason, Exception) else error
         return OutcomeUnknown(method, f"the connection broke: {_plain(broken)}", call_id=call_id)
     if isinstance(error, requests.exceptions.SSLError):
-        return NotSent(method, f"TLS failed: {reason}", call_id=call_id)
+        return NotSent(method, f"TLS failed: {reason}", call_id=call_id, lasting=True)
     if isinstance(reason, NameResolutionError):
         return NotSent(method, "the host name is not known", call_id=call_id)
     # Before the timeouts: it is a ConnectTimeoutError by descent.
@@ -175,7 +177,7 @@ def _transport_error(method: str, error: OSError | HTTPError, call_id: str, *, s
         return NotSent(method, f"no connection: {_plain(reason)}", call_id=call_id)
     if isinstance(error, requests.Timeout) or isinstance(reason, ConnectTimeoutError):
         return NotSent(method, "no connection in time", call_id=call_id)
-    return NotSent(method, f"the request could not be sent: {error}", call_id=call_id)
+    return NotSent(method, f"the request could not be sent: {error}", call_id=call_id, lasting=True)
 
 
 def _plain(error: BaseException) -> str:

@@ -151,7 +151,8 @@ class PyoneTransport:
         except (TypeError, OverflowError, UnicodeError) as error:
             if exchange.sent_bytes:
                 raise  # not the arguments' fault: they were rendered
-            raise NotSent(method, f"the arguments do not fit XML-RPC: {error}", call_id=call_id) from error
+            reason = f"the arguments do not fit XML-RPC: {error}"
+            raise NotSent(method, reason, call_id=call_id, lasting=True) from error
         value = _value(method, reply, call_id)
         return Answer(value, exchange.sent_bytes, exchange.received_bytes)
 

@@ -114,8 +114,8 @@ class Rpc:
         for attempt in attempts(self._retry, sleep=self._sleep):
             try:
                 return self._call(method, params, fresh=False)
-            except TransportError:
-                if attempt.last:
+            except TransportError as error:
+                if attempt.last or _is_lasting(error):
                     raise
         raise AssertionError("attempts() yields at least once")  # pragma: no cover
 
@@ -142,8 +142,8 @@ class Rpc:
         for attempt in attempts(self._retry, sleep=self._sleep):
             try:
                 value: T = self._call(method, params, fresh=True)
-            except (NotSent, ServerUnready):
-                if attempt.last:
+            except (NotSent, ServerUnready) as error:
+                if attempt.last or _is_lasting(error):
                     raise
             except OutcomeUnknown as error:
                 unknown = True
@@ -212,3 +212,7 @@ class Rpc:
     def close(self) -> None:
         """Close the connections that are kept."""
         self._transport.close()
+
+
+def _is_lasting(error: TransportError) -> bool:
+    return isinstance(error, NotSent) and error.lasting
