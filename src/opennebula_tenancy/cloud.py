@@ -118,8 +118,8 @@ def connect(
     waiting = Timeout()
     try:
         waiting = _timeout(timeout)
-    except ValueError as error:
-        problems.append(f"timeout: {error}")
+    except (ValueError, TypeError) as error:
+        problems.append(f"timeout: {error.args[0]}")
     if max_connections < 1:
         problems.append(f"max_connections: {max_connections} is not at least 1")
     if isinstance(verify, str) and not os.path.exists(verify):  # noqa: PTH110

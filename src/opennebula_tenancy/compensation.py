@@ -23,17 +23,16 @@ class _Undo:
     """One compensation: what it removes, as a person would name it, and how."""
 
     subject: Callable[[], str]
-    run: Callable[[], None]
+    run: Callable[[], bool | None]
     anchor: bool
 
 
 class Compensations:
     """A context in which every step first says how it is undone.
 
-    A compensation is registered before the step is taken, and undoes it whether it was taken or not: the outcome of
-    a call can be unknown. When the block is left by an exception, any exception, the compensations run in reverse
-    order. The error that left the block is raised again; compensations that fail do not hide it but are grouped with
-    it, with all that they leave behind.
+    A compensation is registered for every step that may have been taken, also where its outcome is unknown. When the
+    block is left by an exception, any exception, the compensations run in reverse order. The error that left the block
+    is raised again; compensations that fail do not hide it but are grouped with it, with all that they leave behind.
 
     Raises:
         RollbackIncomplete: Something could not be undone.
@@ -42,13 +41,14 @@ class Compensations:
     def __init__(self) -> None:
         self._undos: list[_Undo] = []
 
-    def before(self, subject: Callable[[], str], undo: Callable[[], None], *, anchor: bool = False) -> None:
-        """Register the compensation of the step that comes next.
+    def before(self, subject: Callable[[], str], undo: Callable[[], bool | None], *, anchor: bool = False) -> None:
+        """Register the compensation of the step that comes next, or of one that may have been taken.
 
         Args:
             subject: Names what would be left behind, by type and id, when it is asked.
-            undo: Removes it if it is there and ours; it being absent is a success.
-            anchor: It is what later steps are found by: it stays when one of these could not be undone.
+            undo: Removes it if it is there and ours; it being absent is a success. It gives False where it finds that
+                what it would remove is wanted after all.
+            anchor: It is what later steps are found by: it stays when one of these stays.
         """
         self._undos.append(_Undo(subject, undo, anchor))
 
@@ -62,13 +62,15 @@ class Compensations:
             return
         failures: list[Exception] = []
         leftovers: list[str] = []
-        unreachable = False
+        unreachable = wanted = False
         for undo in reversed(self._undos):
+            if undo.anchor and wanted:
+                continue
             if unreachable or (undo.anchor and failures):
                 leftovers.append(undo.subject())
                 continue
             try:
-                undo.run()
+                wanted |= undo.run() is False
             except Exception as failed:  # noqa: BLE001 - whatever it is, the rest is undone, and the first error speaks
                 failures.append(failed)
                 leftovers.append(undo.subject())

@@ -75,7 +75,7 @@ def find_credentials(
         problems.append(f"endpoint: {problem}")
     elif urlsplit(url).scheme == "http" and urlsplit(url).hostname not in _LOOPBACK:
         log.warning("the endpoint %s is not encrypted: passwords cross the network as they are", url)
-    session = auth
+    session = None if auth is None else auth.strip()
     if session is None:
         session = _auth_from_files(environ, home, system_directory, problems)
     if session is not None and not all(session.partition(":")):
@@ -111,13 +111,15 @@ def _auth_from_files(environ: Mapping[str, str], home: Path, system_directory: P
             return line
     looked = " or ".join(str(path) for path in candidates)
     hint = " (ONE_AUTH is the path of a file)" if named else ""
-    problems.append(f"auth: no credentials in {looked}{hint}; give auth='user:password', or set ONE_AUTH to a file")
+    problems.append(f"auth: no credentials in {looked}{hint}; name a file with user:password in ONE_AUTH, or give auth")
     return None
 
 
 def _first_line(path: Path) -> str | None:
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from None
     return text.strip().splitlines()[0].strip() if text.strip() else None

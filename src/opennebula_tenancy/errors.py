@@ -3,8 +3,8 @@
 Each class says what a caller can do about it::
 
     TenancyError
-     +- SettingsError                 input refused before anything was sent: all problems at once
-     +- TransportError                no answer that can be trusted: `applied` says whether the call may have taken effect
+     +- SettingsError                 input refused before anything was changed: all problems at once
+     +- TransportError                no answer that can be trusted: `applied` says whether the call may count
      |   +- NotSent                   the request never reached the server (applied: no)
      |   +- OutcomeUnknown            sent, but no whole reply came back (applied: maybe)
      |   +- ServerUnready             refused before execution: election, no leader, zone disabled (applied: no)
@@ -30,7 +30,7 @@ Each class says what a caller can do about it::
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 
 if TYPE_CHECKING:
@@ -40,9 +40,20 @@ if TYPE_CHECKING:
 class TenancyError(Exception):
     """Base of all errors of this library."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[TenancyError], args: tuple[Any, ...], state: dict[str, Any]) -> TenancyError:
+    """Build an error from its pickle, which knows nothing of the arguments that it was first built with."""
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
 
 class SettingsError(TenancyError, ValueError):
-    """Input that was refused before anything was sent.
+    """Input that was refused before anything was changed.
 
     Attributes:
         problems: One sentence for each problem, all of them at once; where the input has a structure, each begins
@@ -206,7 +217,7 @@ class ProtocolViolation(TenancyError):
 
 
 class Conflict(TenancyError):
-    """An object that does not carry our key stands where ours would: nothing was changed."""
+    """An object that does not carry our key stands where ours would. It stays as it is, and so does what was there."""
 
 
 class DuplicateObject(TenancyError):

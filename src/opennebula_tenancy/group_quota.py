@@ -68,17 +68,19 @@ class GroupQuota:
     Args:
         rows: The rows. Those restricted to certain clusters are left alone.
         scope: Where the tenant's limits hold.
+        former: Where they held before, when that was elsewhere: limits there go back to the default.
     """
 
-    def __init__(self, rows: Iterable[QuotaRow], scope: QuotaScope) -> None:
+    def __init__(self, rows: Iterable[QuotaRow], scope: QuotaScope, former: QuotaScope | None = None) -> None:
         self._scope = scope
+        self._former = former or scope
         self._rows: dict[tuple[str, int | None], Mapping[str, Decimal]] = {
             (row.section, row.id): row.values for row in rows if not row.clusters
         }
 
     def with_rows(self, rows: Iterable[QuotaRow]) -> GroupQuota:
         """The same limits' places, with other rows."""
-        return GroupQuota(rows, self._scope)
+        return GroupQuota(rows, self._scope, self._former)
 
     def _value(self, section: str, own: int | None, attribute: str, missing: int) -> Decimal:
         return self._rows.get((section, own), {}).get(attribute, Decimal(missing))
@@ -119,11 +121,14 @@ class GroupQuota:
         )
 
     def _differences(self, wanted: Quota) -> Iterator[tuple[tuple[str, int | None, str], Decimal, Decimal]]:
-        for metric, limit in wanted.named():
-            for place in self._scope.places(metric):
-                before, after = self._value(*place, missing=Limit.DEFAULT.value), _number(limit)
-                if before != after:
-                    yield place, before, after
+        limits = {place: _number(limit) for metric, limit in wanted.named() for place in self._scope.places(metric)}
+        for metric, _ in wanted.named():
+            for place in self._former.places(metric):
+                limits.setdefault(place, Decimal(Limit.DEFAULT.value))
+        for place, after in limits.items():
+            before = self._value(*place, missing=Limit.DEFAULT.value)
+            if before != after:
+                yield place, before, after
 
     def template(self, wanted: Quota) -> str:
         """The template for one.group.quota that makes the wanted limits true and keeps all others.

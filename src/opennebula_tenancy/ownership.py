@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opennebula_tenancy._wire.template import text_problem
+from opennebula_tenancy.errors import Conflict
 
 
 if TYPE_CHECKING:
@@ -33,8 +34,19 @@ def mark(key: str, role: str) -> Mapping[str, str]:
 
 
 def carries(template: Mapping[str, str], key: str, role: str) -> bool:
-    """Whether a template marks its object as this tenant's, in this role."""
-    return template.get(KEY) == key and template.get(ROLE) == role
+    """Whether a template marks its object as this tenant's, in this role.
+
+    Raises:
+        Conflict: It does, in a format that another version of this library writes.
+    """
+    if template.get(KEY) != key or template.get(ROLE) != role:
+        return False
+    if template.get(VERSION) != FORMAT:
+        raise Conflict(
+            f"the {role} of the tenant with the key {key} is in the format {template.get(VERSION)!r}, and this version "
+            f"of the library knows {FORMAT}: it is not touched"
+        )
+    return True
 
 
 def is_marked(template: Mapping[str, str], role: str) -> bool:

@@ -84,6 +84,8 @@ _FIELDS = {
     Metric.IMAGES: "images",
     Metric.SYSTEM_DISK: "system_disk_mb",
 }
+_TOO_MUCH = 2**127
+"""Beyond this a 32-bit float may overflow."""
 _WHOLE = frozenset({Metric.VMS, Metric.RUNNING_VMS, Metric.IMAGES, Metric.FLOATING_IPS})
 
 
@@ -149,7 +151,7 @@ def _limit(value: Number | Limit | None) -> LimitValue | None:
         return cast("LimitValue", _Refused(str(error)))
     if number < 0:
         return cast("LimitValue", _Refused(f"{value} is negative: say Limit.DEFAULT or Limit.UNLIMITED"))
-    if number >= 2**100:
+    if number >= _TOO_MUCH:
         return cast("LimitValue", _Refused(f"{value} is more than OpenNebula can keep"))
     near = as_kept(number)
     if Fraction(near) != number:

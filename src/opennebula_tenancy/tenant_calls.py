@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from opennebula_tenancy import rights
+from opennebula_tenancy import rights, tenant_mark
 from opennebula_tenancy._wire.acl import AclRule
-from opennebula_tenancy._wire.records import GroupRecord, VdcRecord
+from opennebula_tenancy._wire.records import VdcRecord
 from opennebula_tenancy._wire.template import render
 from opennebula_tenancy.errors import AlreadyExists, ApiError, Conflict, NotFound
-from opennebula_tenancy.tenant_state import group_of, read_group, vdc_of
+from opennebula_tenancy.tenant_search import group_of, read_group, read_groups, read_vdcs, vdc_of
 
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 _MERGE = 1
-"""The `append` argument of one.group.update that keeps the attributes it does not name."""
+"""The `append` argument of one.group.update and one.vdc.update that keeps the attributes it does not name."""
 _TWIN_S = 5.0
-"""How long another run for the same tenant may take to put the group that it made into the VDC, in seconds."""
+"""How long another run for the same tenant may take to bind the VDC to the group that it made, in seconds."""
 
 
 class TenantCalls:
@@ -41,7 +41,7 @@ class TenantCalls:
     def __init__(self, rpc: Rpc) -> None:
         self._rpc = rpc
 
-    def create_vdc(self, key: str, anchor: Mapping[str, str]) -> int:
+    def create_vdc(self, key: str, anchor: Mapping[str, str]) -> tuple[int, bool]:
         """Make the VDC of a tenant, with its key in it.
 
         Args:
@@ -49,25 +49,24 @@ class TenantCalls:
             anchor: The attributes to make it with.
 
         Returns:
-            The id of the VDC that carries the key.
+            The id of the VDC that carries the key, and whether it was made here: not by another run meanwhile.
 
         Raises:
             Conflict: The name has just been taken by a VDC that does not carry the key.
         """
 
         def look() -> int | None:
-            vdc = vdc_of(self.vdcs(), key)
+            vdc = vdc_of(read_vdcs(self._rpc), key)
             return None if vdc is None else vdc.id
 
         try:
-            return self._rpc.mutate("one.vdc.allocate", render(anchor), look=look)
+            return self._rpc.mutate("one.vdc.allocate", render(anchor), look=look), True
         except AlreadyExists as error:
-            # The name was free a moment ago: another run for the same tenant took it, or somebody else did.
             if (found := look()) is not None:
-                return found
+                return found, False
             raise Conflict(f"the name {anchor['NAME']} was just taken by a VDC that is not this tenant's") from error
 
-    def create_group(self, key: str, name: str, vdc_id: int) -> int:
+    def create_group(self, key: str, name: str, vdc_id: int) -> tuple[int, bool]:
         """Make the group of a tenant.
 
         Args:
@@ -76,34 +75,45 @@ class TenantCalls:
             vdc_id: The tenant's VDC.
 
         Returns:
-            The id of the group.
+            The id of the group, and whether it was made here: not by another run meanwhile.
 
         Raises:
             Conflict: The name has just been taken by a group that is not the tenant's.
         """
 
         def look() -> int | None:
-            group = self.find_group(key)
+            group = group_of(read_groups(self._rpc), read_vdcs(self._rpc), key)
             return None if group is None else group.id
 
         try:
-            return self._rpc.mutate("one.group.allocate", name, look=look)
+            return self._rpc.mutate("one.group.allocate", name, look=look), True
         except AlreadyExists as error:
-            if (found := self._twin_group(name, vdc_id)) is not None:
-                return found
+            # Not by its name: whoever made it a moment ago says whose it is by binding the VDC to it, or not.
+            if (found := self._twin_group(vdc_id)) is not None:
+                return found, False
             raise Conflict(f"the name {name} was just taken by a group that is not this tenant's") from error
 
-    def _twin_group(self, name: str, vdc_id: int) -> int | None:
-        """The group that another run for the same tenant has just made, once it has put it into the VDC."""
-        deadline = time.monotonic() + _TWIN_S
+    def _twin_group(self, vdc_id: int) -> int | None:
+        """The group that another run for the same tenant has just made, once it has bound the VDC to it."""
+        deadline_s = time.monotonic() + _TWIN_S
         pause_s = 0.05
         while True:
-            members = self.vdc(vdc_id).groups
-            group = next((gid for gid in members if read_group(self._rpc, gid).name == name), None)
-            if group is not None or time.monotonic() > deadline:
-                return group
+            try:
+                bound = tenant_mark.bound_group(self.vdc(vdc_id))
+            except NotFound:
+                return None
+            if bound is not None or time.monotonic() > deadline_s:
+                return bound
             time.sleep(pause_s)
             pause_s *= 2
+
+    def mark_vdc(self, vdc_id: int, marks: Mapping[str, str]) -> None:
+        """Write attributes into the template of a VDC, keeping all others."""
+
+        def look() -> int | None:
+            return vdc_id if marks.items() <= self.vdc(vdc_id).template.items() else None
+
+        self._rpc.mutate("one.vdc.update", vdc_id, render(marks), _MERGE, look=look)
 
     def set_member(self, vdc_id: int, group_id: int, *, present: bool) -> None:
         """Put a group into a VDC, or take it out."""
@@ -136,21 +146,23 @@ class TenantCalls:
         self._converge("one.acl.addrule", *wanted.params, look=look)
 
     def set_limits(self, group_id: int, quota: GroupQuota, wanted: Quota) -> None:
-        """Set limits in one call, keeping all that are not named.
+        """Set limits in one call, keeping all that are not named as they are at that moment.
 
         Args:
             group_id: The group.
-            quota: Its quotas as they are.
+            quota: Where the limits hold.
             wanted: The limits to set.
         """
 
+        def held() -> GroupQuota:
+            return quota.with_rows(read_group(self._rpc, group_id).quotas)
+
         def look() -> int | None:
-            held = quota.with_rows(read_group(self._rpc, group_id).quotas)
-            return None if held.changes(wanted) else group_id
+            return None if held().changes(wanted) else group_id
 
-        self._rpc.mutate("one.group.quota", group_id, quota.template(wanted), look=look)
+        self._rpc.mutate("one.group.quota", group_id, lambda: held().template(wanted), look=look)
 
-    def mark(self, group_id: int, marks: Mapping[str, str]) -> None:
+    def mark_group(self, group_id: int, marks: Mapping[str, str]) -> None:
         """Write attributes into the template of a group, keeping all others."""
 
         def look() -> int | None:
@@ -194,10 +206,6 @@ class TenantCalls:
             if look() is None:
                 raise
 
-    def vdcs(self) -> tuple[VdcRecord, ...]:
-        """All VDCs."""
-        return VdcRecord.pool(self._rpc.read("one.vdcpool.info"))
-
     def vdc(self, vdc_id: int) -> VdcRecord:
         """One VDC."""
         return VdcRecord.parse(self._rpc.read("one.vdc.info", vdc_id))
@@ -205,8 +213,3 @@ class TenantCalls:
     def rules(self, group_id: int) -> tuple[AclRule, ...]:
         """The rules that speak of a group."""
         return rights.of_group(AclRule.list_of(self._rpc.read("one.acl.info")), group_id)
-
-    def find_group(self, key: str, vdc: VdcRecord | None = None) -> GroupRecord | None:
-        """The group of a tenant, finished or not; its VDC is looked up when it is not given."""
-        vdc = vdc or vdc_of(self.vdcs(), key)
-        return group_of(GroupRecord.pool(self._rpc.read("one.grouppool.info")), key, vdc)

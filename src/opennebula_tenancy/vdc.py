@@ -20,7 +20,7 @@ class Vdc:
     """A tenant: an OpenNebula group with a VDC of its own.
 
     What is an attribute was read when the value was made, and reading it again calls nothing; what is a method asks
-    OpenNebula. Two values are equal when they stand for the same tenant of the same cloud.
+    OpenNebula. Two values are equal when they stand for the same tenant of the same `Cloud`.
 
     Attributes:
         id: The id of the group: the tenant's identity.
@@ -36,7 +36,7 @@ class Vdc:
     _vdcs: Vdcs = attrs.field(repr=False)
 
     def quota(self) -> Quota:
-        """The limits that OpenNebula has for the tenant, every one named."""
+        """The limits that OpenNebula has for the tenant: every one that has a place where it holds."""
         return self._vdcs.quota(self.id)
 
     def set_quota(self, quota: Quota) -> Quota:

@@ -10,21 +10,14 @@ from weakref import WeakValueDictionary
 import attrs
 
 from opennebula_tenancy import ownership
-from opennebula_tenancy._wire.records import GroupRecord
 from opennebula_tenancy.errors import Conflict, SettingsError, VerificationFailed
 from opennebula_tenancy.group_quota import GroupQuota
 from opennebula_tenancy.tenant_calls import TenantCalls
+from opennebula_tenancy.tenant_mark import VDC_ID, goes_by_clusters, is_tenant, scope_of
+from opennebula_tenancy.tenant_places import counts_images, datastores_of
 from opennebula_tenancy.tenant_removal import remove_tenant
-from opennebula_tenancy.tenant_state import (
-    VDC_ID,
-    counts_images,
-    datastores_of,
-    goes_by_clusters,
-    is_tenant,
-    observe,
-    read_group,
-    scope_of,
-)
+from opennebula_tenancy.tenant_search import read_group, read_groups
+from opennebula_tenancy.tenant_state import observe
 from opennebula_tenancy.tenant_work import TenantWork
 from opennebula_tenancy.vdc import Vdc
 from opennebula_tenancy.vdc_spec import scope_problems
@@ -34,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from opennebula_tenancy._transport.rpc import Rpc
+    from opennebula_tenancy._wire.records import GroupRecord
     from opennebula_tenancy.plan import Plan, Progress
     from opennebula_tenancy.quota import Quota, Usage
     from opennebula_tenancy.vdc_spec import VdcSpec
@@ -145,7 +139,7 @@ class Vdcs:
         return GroupQuota(group.quotas, scope_of(group)).usage()
 
     def quota(self, group_id: int) -> Quota:
-        """The limits that OpenNebula has for one tenant, every one named.
+        """The limits that OpenNebula has for one tenant: every one that has a place where it holds.
 
         Raises:
             NotFound: There is no such group.
@@ -194,8 +188,7 @@ class Vdcs:
             remove_tenant(self._rpc, key, group_id, progress)
 
     def _tenants(self) -> tuple[GroupRecord, ...]:
-        groups = GroupRecord.pool(self._rpc.read("one.grouppool.info"))
-        return tuple(sorted(filter(is_tenant, groups), key=lambda group: group.id))
+        return tuple(sorted(filter(is_tenant, read_groups(self._rpc)), key=lambda group: group.id))
 
     def _tenant(self, group_id: int) -> GroupRecord:
         group = read_group(self._rpc, group_id)

@@ -100,7 +100,7 @@ def test_create_makes_what_it_says_and_says_what_it_made(cloud: ont.Cloud, acme:
 
 def test_create_shows_the_plan_and_the_key_before_it_begins(run: Run) -> None:
     said = run("create", "--name", "new", "--cluster", 0).stderr.splitlines()
-    assert said[0] == "onetenant: new: 8 changes"
+    assert said[0] == "onetenant: new: 9 changes"
     assert "onetenant:   create VDC new" in said
     key = said[-2].partition("the key is ")[2].partition(";")[0]
     assert said[-2].endswith(f"to repeat this run, add --key {key}")

@@ -41,7 +41,7 @@ def test_progress_is_shown_on_a_terminal_and_data_stays_on_stdout(environment: d
         stdout, _ = process.communicate(timeout=DEADLINE_S)
     os.close(screen)
     assert process.returncode == 0, shown
-    assert b"7/8" in shown
+    assert b"8/9" in shown
     assert b"\x1b[" in shown
     assert stdout.splitlines()[0] == "field,value"
     assert "\x1b" not in stdout

@@ -48,7 +48,7 @@ def _plain(item: ET.Element, groups: dict[str | None, str | None], *, top: bool 
         return None
     if item.tag in {"GROUPS", "GIDS"}:
         return item.tag, sorted(str(groups.get(child.text, child.text)) for child in item)
-    if item.tag == "GID":
+    if item.tag in {"GID", "TENANCY_GROUP_ID"}:
         return item.tag, groups.get(item.text, item.text)
     renumbered = item.tag == "VLAN_RULES" or (top and item.tag in {"GROUP", "QUOTAS", "VDC"})
     children = [_plain(child, groups, top=False) for child in item if not (renumbered and child.tag == "ID")]

@@ -53,6 +53,7 @@ class TestEnsure:
         assert [str(change) for change in plan] == [
             "create VDC acme",
             "create group acme",
+            "set group of VDC acme: group acme",
             "add group acme to VDC acme",
             "remove group acme from VDC 0 (default)",
             "add cluster 0 to VDC acme",
@@ -193,7 +194,7 @@ class TestConflicts:
 
     def test_two_vdcs_with_one_key_are_named(self, cloud: ont.Cloud, admin: Raw) -> None:
         for name in ("one", "two"):
-            admin("one.vdc.allocate", f"NAME={name}\nTENANCY_KEY=key-of-acme\nTENANCY_ROLE=vdc", -1)
+            admin("one.vdc.allocate", f"NAME={name}\nTENANCY_KEY=key-of-acme\nTENANCY_ROLE=vdc\nTENANCY_VERSION=1", -1)
         with pytest.raises(ont.DuplicateObject, match="100, 101"):
             cloud.vdcs.ensure(SPEC)
 

@@ -75,7 +75,7 @@ def test_one_auth_is_the_path_of_a_file_and_not_the_credentials(places: Places) 
     assert places.problems() == (
         (
             "auth: no credentials in /nowhere/one_auth (ONE_AUTH is the path of a file); "
-            "give auth='user:password', or set ONE_AUTH to a file"
+            "name a file with user:password in ONE_AUTH, or give auth"
         ),
     )
 
@@ -84,7 +84,7 @@ def test_without_credentials_all_places_are_named(places: Places) -> None:
     assert places.problems() == (
         (
             f"auth: no credentials in {places.home}/.one/one_auth or {places.system}/one_auth; "
-            "give auth='user:password', or set ONE_AUTH to a file"
+            "name a file with user:password in ONE_AUTH, or give auth"
         ),
     )
 

@@ -29,17 +29,21 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 64 * 1024
 
 
+_SECONDS = attrs.validators.and_(attrs.validators.gt(0.0), attrs.validators.le(86400.0))
+
+
 @attrs.frozen(kw_only=True)
 class Timeout:
     """How long to wait for a server, in seconds.
 
     Attributes:
         connect_s: For the connection, TLS handshake included.
-        read_s: For the answer: the longest silence, and the longest time a body may take to arrive.
+        read_s: For the answer: the longest silence before it and within its head, and the longest time that its body
+            may take to arrive.
     """
 
-    connect_s: float = attrs.field(default=5.0, validator=attrs.validators.gt(0))
-    read_s: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
+    connect_s: float = attrs.field(default=5.0, validator=_SECONDS)
+    read_s: float = attrs.field(default=30.0, validator=_SECONDS)
 
 
 class _Body(io.BytesIO):

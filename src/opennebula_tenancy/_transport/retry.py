@@ -26,8 +26,8 @@ class RetryPolicy:
             request may still stand in the server's queue when its connection is gone.
     """
 
-    attempts: int = attrs.field(default=6, validator=attrs.validators.ge(1))
-    budget_s: float = attrs.field(default=45.0, validator=attrs.validators.gt(0))
+    attempts: int = attrs.field(default=20, validator=attrs.validators.ge(1))
+    budget_s: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
     wait_s: float = attrs.field(default=0.1, validator=attrs.validators.ge(0))
     wait_max_s: float = attrs.field(default=5.0, validator=attrs.validators.ge(0))
     settle_s: float = attrs.field(default=0.5, validator=attrs.validators.ge(0))

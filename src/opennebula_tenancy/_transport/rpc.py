@@ -128,7 +128,8 @@ class Rpc:
 
         Args:
             method: The method, with its `one.` prefix.
-            params: Its parameters, without the session.
+            params: Its parameters, without the session. One that can be called is asked for its value before each
+                attempt, for what must be made of the state of that moment.
             look: Reads whether the change is there: what the method would have returned, or None when it is not.
 
         Returns:
@@ -141,7 +142,8 @@ class Rpc:
         unknown = False
         for attempt in attempts(self._retry, sleep=self._sleep):
             try:
-                value: T = self._call(method, params, fresh=True)
+                now = tuple(param() if callable(param) else param for param in params)
+                value: T = self._call(method, now, fresh=True)
             except (NotSent, ServerUnready) as error:
                 if attempt.last or _is_lasting(error):
                     raise

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 _CONNECT_S = 5.0
-_ADVICE_OF_THE_LIBRARY = "; give auth="
+_ADVICE_OF_THE_LIBRARY = "; name a file with user:password in ONE_AUTH"
 
 
 def shared_options(*, hidden: bool = False) -> list[click.Parameter]:

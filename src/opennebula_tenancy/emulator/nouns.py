@@ -2,8 +2,10 @@
 
 from opennebula_tenancy.emulator import (
     acls,
+    backupjobs,
     clusters,
     datastores,
+    documents,
     groups,
     hosts,
     image_calls,
@@ -15,7 +17,9 @@ from opennebula_tenancy.emulator import (
     users,
     vdcs,
     vm_calls,
+    vmgroups,
     vmtemplates,
+    vrouters,
     zones,
 )
 from opennebula_tenancy.emulator.config import Config
@@ -27,6 +31,7 @@ from opennebula_tenancy.emulator.template import Template, Vector
 NOUNS = (
     *(groups, users, acls, zones, clusters, hosts, datastores, vdcs, system),
     *(secgroups, image_calls, network_calls, vmtemplates, vm_calls),
+    *(vmgroups, vrouters, backupjobs, documents),
 )
 """The modules that declare methods. What a noun has in a new cloud is made in this order."""
 

@@ -16,16 +16,16 @@ def declare(
     *,
     chown: Callable[[Call, type[Any], int, int, int], Any],
     with_chmod: bool = True,
+    unique_names: bool = True,
 ) -> None:
     """Declare `one.<noun>.update`, `rename`, `chown`, `chmod`, and `lock`, `unlock` where the kind can be locked.
-
-    Names are unique per owner.
 
     Args:
         noun: The noun in the methods' names.
         kind: The class of its objects.
         chown: What changes the owner and group, given the call, the class, the id, the owner and the group.
         with_chmod: Whether to declare `chmod` too; a noun may have one of its own.
+        unique_names: Whether `rename` refuses a name that the owner has for another.
     """
 
     @method(f"one.{noun}.update", kind.kind, Right.MANAGE)
@@ -36,7 +36,7 @@ def declare(
     @method(f"one.{noun}.rename", kind.kind, Right.MANAGE)
     def rename(call: Call, oid: int, name: str) -> int:
         """Changes the name."""
-        verbs.rename(call, kind, oid, name, per_owner=True)
+        verbs.rename(call, kind, oid, name, per_owner=True, unique=unique_names)
         return oid
 
     @method(f"one.{noun}.chown", kind.kind, Right.MANAGE)

@@ -1,0 +1,109 @@
+"""What is written on a tenant's group and VDC besides its key, and read from there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opennebula_tenancy import ownership
+from opennebula_tenancy.group_quota import QuotaScope
+from opennebula_tenancy.vdc_spec import StorageScope
+
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opennebula_tenancy._wire.records import GroupRecord, VdcRecord
+    from opennebula_tenancy.vdc_spec import VdcSpec
+
+
+VDC_ROLE = "vdc"
+GROUP_ROLE = "group"
+GROUP_ID = "TENANCY_GROUP_ID"
+"""On the VDC: the id of the tenant's group, from the moment that it is known."""
+GROUP_AFTER = "TENANCY_GROUP_AFTER"
+"""On the VDC, until then: the highest id of a group when it was made. The tenant's own group has a higher one."""
+_BOUND = "bound"
+VDC_ID = "TENANCY_VDC_ID"
+STORAGE_SCOPE = "TENANCY_STORAGE_SCOPE"
+DATASTORES = "TENANCY_DATASTORES"
+NETWORKS = "TENANCY_EXTERNAL_NETWORKS"
+_CLUSTERS_OWN = "clusters"
+_NONE = "none"
+
+
+def of_vdc(spec: VdcSpec, *, group_id: int | None, last_group: int) -> Mapping[str, str]:
+    """What a VDC is made with.
+
+    Args:
+        spec: The tenant.
+        group_id: The id of its group, if it has one.
+        last_group: The highest id of a group at the moment.
+    """
+    group = claim(last_group) if group_id is None else bound_to(group_id)
+    return {"NAME": spec.name, **ownership.mark(spec.key, VDC_ROLE), **group}
+
+
+def bound_to(group_id: int) -> Mapping[str, str]:
+    """What a VDC gets when the id of its group is known: from then on it claims no other."""
+    return {GROUP_ID: str(group_id), GROUP_AFTER: _BOUND}
+
+
+UNBOUND: Mapping[str, str] = {GROUP_ID: "none", GROUP_AFTER: _BOUND}
+"""What a VDC gets that shall have no group, and claim none."""
+
+
+def claim(last_group: int) -> Mapping[str, str]:
+    """What a VDC gets before a new group is made for it."""
+    return {GROUP_ID: "none", GROUP_AFTER: str(last_group)}
+
+
+def bound_group(vdc: VdcRecord) -> int | None:
+    """The id of the group that a VDC is bound to, None when it is not yet."""
+    text = vdc.template.get(GROUP_ID, "")
+    return int(text) if text.isdecimal() else None
+
+
+def of_group(spec: VdcSpec, vdc_id: int) -> Mapping[str, str]:
+    """What a group is marked with when its tenant is finished."""
+    stores = spec.storage_datastores
+    return {
+        **ownership.mark(spec.key, GROUP_ROLE),
+        VDC_ID: str(vdc_id),
+        STORAGE_SCOPE: spec.storage_scope.value,
+        DATASTORES: _CLUSTERS_OWN if stores is None else _joined(stores),
+        NETWORKS: _joined(spec.external_networks),
+    }
+
+
+def is_tenant(group: GroupRecord) -> bool:
+    """Whether a group is a finished tenant's."""
+    return ownership.is_marked(group.template, GROUP_ROLE) and group.template.get(VDC_ID, "").isdecimal()
+
+
+def scope_of(group: GroupRecord) -> QuotaScope:
+    """Where a tenant's limits hold, as the mark of its group says.
+
+    The datastores are those named there, or those that have a row where the tenant goes by its clusters.
+    """
+    template = group.template
+    storage = template.get(STORAGE_SCOPE, "")
+    scope = StorageScope(storage) if storage in set(StorageScope) else StorageScope.IMAGES
+    datastores = _split(template.get(DATASTORES, ""))
+    if goes_by_clusters(group):
+        datastores = tuple(
+            row.id for row in group.quotas if row.section == "DATASTORE" and row.id is not None and row.id >= 0
+        )
+    return QuotaScope(scope, datastores, _split(template.get(NETWORKS, "")))
+
+
+def goes_by_clusters(group: GroupRecord) -> bool:
+    """Whether a tenant's limits of storage hold on the datastores of its clusters, whichever these are."""
+    return group.template.get(DATASTORES) == _CLUSTERS_OWN
+
+
+def _joined(ids: tuple[int, ...]) -> str:
+    return ",".join(map(str, sorted(ids))) or _NONE
+
+
+def _split(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(",") if part.isdecimal())
