@@ -76,7 +76,10 @@ def remove_tenant(rpc: Rpc, key: str, group_id: int | None = None, progress: Pro
 
 def _refuse_other(reader: Reader, group_id: int, ours: GroupRecord | None, key: str) -> None:
     if ours is not None:
-        raise Conflict(f"the tenant with the key {key} is group {ours.id} now, not {group_id}: it stays")
+        raise Conflict(
+            f"group {group_id} is not this tenant's: the one with the key {key} is group {ours.id} now; nothing was "
+            "removed"
+        )
     try:
         other = read_group(reader, group_id)
     except NotFound:

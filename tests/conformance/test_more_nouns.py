@@ -116,10 +116,15 @@ def test_a_tenant_sees_its_own_only(one, make, tenant, noun):
 
 @NOUNS
 def test_one_cannot_be_made_without_a_rule_for_it(make, noun):
-    uid, user = make.login()
-    text = f"User [{uid}] : Not authorized to perform CREATE {KINDS[noun][1]} ."
-    reply = user(f"one.{noun}.allocate", *arguments(noun, f'NAME="{make.name(noun)}"'))
-    assert reply == [False, f"[one.{noun}.allocate] {text.replace(' .', '.')}", 512, -1, -1]
+    uid, user = make.login(make.group())
+    text = f"User [{uid}] : Not authorized to perform CREATE {KINDS[noun][1]}."
+    user.fails(512, text, f"one.{noun}.allocate", *arguments(noun, f'NAME="{make.name(noun)}"'))
+
+
+@pytest.mark.parametrize("noun", sorted(KINDS.keys() - {"vrouter"}))
+def test_the_group_of_all_users_may_make_one(make, noun):
+    _, user = make.login()
+    assert allocate(make, noun, one=user) in listed(user, noun)
 
 
 @NOUNS

@@ -41,7 +41,7 @@ class VmGroup(PoolObject):
         """Take the roles of a new group from its template.
 
         Raises:
-            Refusal: There are too many roles, one has no name or that of another, or the rules contradict each other (INTERNAL).
+            Refusal: Too many roles, one without a name or with that of another, or rules that contradict (INTERNAL).
         """
         given = self.template.vectors("ROLE")
         if len(given) > _MAX_ROLES:
