@@ -9,7 +9,7 @@ from opennebula_tenancy.emulator import Emulator, Fault, FaultKind
 
 
 _EXAMPLES = """
-a fault is KIND[,method=NAME][,call=INDEX][,times=COUNT][,delay=SECONDS][,code=CODE][,message=TEXT]:
+a fault is KIND[,method=NAME][,call=INDEX][,onwards=yes][,times=COUNT][,delay=SECONDS][,code=CODE][,message=TEXT]:
   --fault lose-reply,method=one.vdc.allocate     apply the first one.vdc.allocate, and drop the connection
   --fault election,times=3                       refuse the first three calls for want of a leader
   --fault delay,delay=5,call=7                   answer call 7 (from 0) five seconds late
@@ -27,7 +27,7 @@ def fault(text: str) -> Fault:
     """
     kind, *settings = text.split(",")
     given = dict(setting.partition("=")[::2] for setting in settings)
-    unknown = set(given) - {"method", "call", "times", "delay", "code", "message"}
+    unknown = set(given) - {"method", "call", "onwards", "times", "delay", "code", "message"}
     if unknown:
         raise ValueError(f"a fault has no {', '.join(sorted(unknown))}")
     times = given.get("times", "1")
@@ -35,6 +35,7 @@ def fault(text: str) -> Fault:
         kind=FaultKind(kind),
         method=given.get("method"),
         call=int(given["call"]) if "call" in given else None,
+        onwards=given.get("onwards") == "yes",
         times=None if times == "forever" else int(times),
         delay_s=float(given.get("delay", "1")),
         code=int(given.get("code", "0x2000"), 0),

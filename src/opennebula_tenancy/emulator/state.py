@@ -1,5 +1,6 @@
 """The state of the cloud: objects, pools of objects, and the clock that moves asynchronous work on."""
 
+import abc
 import heapq
 import itertools
 import threading
@@ -41,7 +42,7 @@ def name_problem(name: str, extra: str = "") -> str | None:
 
 
 @attrs.define(eq=False, kw_only=True)
-class PoolObject:
+class PoolObject(abc.ABC):
     """An object with an id, an owner, permissions and a template. Subclasses say what kind it is and how it reads.
 
     Attributes:
@@ -91,9 +92,9 @@ class PoolObject:
             locked=self.locked,
         )
 
+    @abc.abstractmethod
     def xml(self, cloud: "Cloud") -> str:
         """The body, as `one.<kind>pool.info` lists it."""
-        raise NotImplementedError
 
     def extended_xml(self, cloud: "Cloud") -> str:
         """The body, as `one.<kind>.info` answers it."""
