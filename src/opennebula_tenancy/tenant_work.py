@@ -29,6 +29,13 @@ _NOT_MADE = (ApiError, NotSent, ServerUnready, Conflict)
 """Errors after which a call has made nothing."""
 
 
+@attrs.define
+class _Making:
+    """Whether what is made in a block is made by this run; it may be, until the block knows better."""
+
+    ours: bool = True
+
+
 class TenantWork:
     """The work on one tenant.
 
@@ -105,20 +112,19 @@ class TenantWork:
 
         def create_vdc(_: int) -> None:
             nonlocal vdc_id
-            with self._undoing(self._vdc_left, self._undo_vdc, anchor=True):
-                anchor = tenant_mark.of_vdc(
-                    spec, group_id=state.group.id if state.group else None, last_group=state.last_group
-                )
-                vdc_id, made = calls.create_vdc(spec.key, anchor)
-                self._made_vdc = vdc_id if made else None
+            own_group = state.group.id if state.group else None
+            anchor = tenant_mark.of_vdc(spec, group_id=own_group, last_group=state.last_group)
+            with self._making(self._vdc_left, self._undo_vdc, anchor=True) as making:
+                vdc_id, making.ours = calls.create_vdc(spec.key, anchor)
+                self._made_vdc = vdc_id
 
         def create_group(_: int) -> None:
             nonlocal group_id
             if state.vdc is not None:
                 calls.mark_vdc(vdc_id, tenant_mark.claim(state.last_group))
-            with self._undoing(self._group_left, self._undo_group):
-                group_id, made = calls.create_group(spec.key, spec.name, vdc_id)
-                self._made_group = group_id if made else None
+            with self._making(self._group_left, self._undo_group) as making:
+                group_id, making.ours = calls.create_group(spec.key, spec.name, vdc_id)
+                self._made_group = group_id
 
         def add_cluster(cluster: int) -> None:
             calls.set_cluster(vdc_id, spec.zone, cluster, present=True)
@@ -140,18 +146,19 @@ class TenantWork:
         }
 
     @contextmanager
-    def _undoing(
+    def _making(
         self, left: Callable[[], str], undo: Callable[[], bool | None], *, anchor: bool = False
-    ) -> Iterator[None]:
-        """Register how a step is undone, unless it is certain that it made nothing."""
+    ) -> Iterator[_Making]:
+        """Register how something is unmade, unless it is certain that this run did not make it."""
+        making = _Making()
         try:
-            yield
+            yield making
         except _NOT_MADE:
+            making.ours = False
             raise
-        except BaseException:
-            self._undo.before(left, undo, anchor=anchor)
-            raise
-        self._undo.before(left, undo, anchor=anchor)
+        finally:
+            if making.ours:
+                self._undo.before(left, undo, anchor=anchor)
 
     def _vdc_left(self) -> str:
         return f"VDC {self._spec.name}" if self._made_vdc is None else f"VDC {self._made_vdc} ({self._spec.name})"

@@ -187,3 +187,19 @@ def test_limits_that_another_process_changed_meanwhile_stay(server: Emulator, cl
         other.vdcs.ensure(attrs.evolve(SPEC, quota=ont.Quota(cpu=8), clusters=(0, 100)))
     after = vdc.quota()
     assert (after.cpu, after.vms) == (8, 3)
+
+
+def test_a_run_that_fails_does_not_remove_what_another_run_for_the_tenant_made(
+    server: Emulator, cloud: ont.Cloud, admin: Raw
+) -> None:
+    """The other run has made the VDC, and stands before its next call."""
+
+    def make_vdc() -> None:
+        marks = "NAME=acme\nTENANCY_KEY=key-of-acme\nTENANCY_ROLE=vdc\nTENANCY_VERSION=1\nTENANCY_GROUP_AFTER=1"
+        admin("one.vdc.allocate", marks, -1)
+        server.faults.arm(Fault(kind=FaultKind.REFUSE, method="one.group.allocate", code=0x0800))
+
+    with connect(server, "one.clusterpool.info", make_vdc) as disturbed, pytest.raises(ont.WrongState):
+        disturbed.vdcs.ensure(SPEC)
+    assert [item.findtext("NAME") for item in admin.xml("one.vdcpool.info")] == ["acme", "default"]
+    assert cloud.vdcs.ensure(SPEC).vdc_id == 100

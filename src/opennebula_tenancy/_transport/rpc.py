@@ -146,7 +146,7 @@ class Rpc:
                 value: T = self._call(method, now, fresh=True)
             except (NotSent, ServerUnready) as error:
                 if attempt.last or _is_lasting(error):
-                    raise
+                    raise _last_word(error, unknown=unknown) from error.__cause__
             except OutcomeUnknown as error:
                 unknown = True
                 if (found := self._settle(method, look, error)) is not None:
@@ -218,3 +218,8 @@ class Rpc:
 
 def _is_lasting(error: TransportError) -> bool:
     return isinstance(error, NotSent) and error.lasting
+
+
+def _last_word(error: TransportError, *, unknown: bool) -> TransportError:
+    """The error to end with: where an earlier attempt may still be applied, so may the call."""
+    return OutcomeUnknown(error.method, error.reason, call_id=error.call_id) if unknown else error

@@ -109,7 +109,7 @@ class PoolObject(abc.ABC):
             f"<TIME>{self.lock_time_s}</TIME><REQ_ID>{self.lock_request}</REQ_ID></LOCK>"
         )
 
-    def template_updated(self, cloud: "Cloud", old: Template) -> None:
+    def template_updated(self, cloud: "Cloud", old: Template) -> None:  # noqa: B027 - most kinds have nothing to check
         """Check and complete the template after an update; raising a Refusal brings the old one back."""
 
 
