@@ -62,12 +62,16 @@ class Agent:
         self._redaction = log.Redaction(settings.secrets())
         self.offerings = tuple(self._offering(one) for one in settings.offerings)
 
-    def introduce(self) -> None:
-        """Log, once, what the settings ask for and the agent does not do."""
+    def introduce(self) -> bool:
+        """Log, once, what the settings ask for and the agent does not do.
+
+        Returns:
+            Whether Waldur has all of the offerings.
+        """
         for remark in self._settings.remarks:
             log.get().warning("settings_remark", remark=remark)
-        for offering in self.offerings:
-            offering.introduce()
+        known = [offering.introduce() for offering in self.offerings]
+        return all(known)
 
     def cycle(self, modes: Collection[Mode], stopping: Callable[[], bool] = lambda: False) -> bool:
         """Do each task once, for all offerings.

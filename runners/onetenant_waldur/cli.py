@@ -84,11 +84,12 @@ def run_command(config_file: Path | None, order_process_period_minutes: float, r
 def once_command(mode: str | None, config_file: Path | None) -> None:
     """Process orders and report usage once.
 
-    Exits with 1 when an order erred or was left for the next time, or usage could not be reported.
+    Exits with 1 when an offering is not in Waldur, an order erred or was left for the next time, or usage could not be
+    reported.
     """
     with _agent(config_file) as agent, stop_on_signals() as stop:
-        agent.introduce()
-        well = agent.cycle([Mode(mode)] if mode else list(Mode), lambda: stop.requested)
+        well = agent.introduce()
+        well &= agent.cycle([Mode(mode)] if mode else list(Mode), lambda: stop.requested)
     if not well:
         sys.exit(_FAILED)
 

@@ -117,12 +117,18 @@ class Offering:
                 self.log.warning("offering_remark", remark=remark)
         return terms
 
-    def introduce(self) -> None:
-        """Log what is remarkable about the offering, if Waldur says it."""
+    def introduce(self) -> bool:
+        """Log what is remarkable about the offering, if Waldur says it.
+
+        Returns:
+            Whether it does.
+        """
         try:
             self.terms()
         except WORK_ERRORS as error:
             self.log.warning("offering_not_read", reason=str(error))
+            return False
+        return True
 
     def names(self, resource: ResourceRecord, terms: Terms) -> Iterator[str]:
         """What a tenant may be called, best first: as today's agents call it.

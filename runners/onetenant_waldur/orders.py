@@ -1,6 +1,7 @@
 """Orders: each is turned into calls of the library, is resumed and never restarted, and is acknowledged last."""
 
 import contextlib
+import time
 import traceback
 from collections.abc import Callable, Mapping
 
@@ -17,6 +18,7 @@ PENDING, EXECUTING, DONE = "pending-provider", "executing", "done"
 CREATE = "Create"
 TERMINATED = "Terminated"
 _DETAILS_CHARACTERS = 10_000
+_TWIN_PAUSE_S = 1.0
 
 
 class OrderProblem(Exception):
@@ -172,8 +174,14 @@ class OrderWork:
         amounts = self._terms.components.amounts(self._order.limits, self._order.plan)
         conflict: Conflict | None = None
         for name in self._offering.names(resource, self._terms):
+            spec = self._terms.spec(resource, name, amounts)
             try:
-                return self._vdcs.ensure(self._terms.spec(resource, name, amounts))
+                return self._vdcs.ensure(spec)
+            except Conflict:
+                # Another agent may be at work on the same order, and half through: see what it has come to.
+                time.sleep(_TWIN_PAUSE_S)
+            try:
+                return self._vdcs.ensure(spec)
             except Conflict as error:
                 conflict = error
         raise conflict or OrderProblem("There is no name for the tenant.")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,7 @@ from onetenant_waldur.settings_values import (
     Id,
     LogLevel,
     NotYet,
+    Proxy,
     ResourceType,
     Secret,
     WebUrl,
@@ -176,7 +178,7 @@ class General:
     """
 
     timezone: ZoneInfo = attrs.field(factory=lambda: ZoneInfo("UTC"))
-    global_proxy: str | None = None
+    global_proxy: Proxy | None = attrs.field(default=None, repr=False)
     log_level: LogLevel = INFO
     expose_backend_error_details: bool = True
 
@@ -197,7 +199,9 @@ class Settings:
 
     def secrets(self) -> frozenset[str]:
         """What must not appear in any text that leaves the agent."""
-        return frozenset(secret for offering in self.offerings for secret in offering.secrets() if secret)
+        secrets = {secret for offering in self.offerings for secret in offering.secrets()}
+        secrets.add(urlsplit(self.general.global_proxy or "").password or "")
+        return frozenset(secret for secret in secrets if secret)
 
 
 def load(path: Path) -> Settings:
@@ -219,11 +223,12 @@ def load(path: Path) -> Settings:
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: not a text in UTF-8") from None
     except yaml.MarkedYAMLError as error:
-        # The error's own text quotes the line, which may hold a password.
+        # The error's own texts quote what is there, which may be a password.
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise SettingsError(f"{path}{line}: {error.problem}") from None
-    except yaml.YAMLError:
-        raise SettingsError(f"{path}: not YAML") from None
+        problem = (error.problem or "not YAML").partition(" '")[0]
+        raise SettingsError(f"{path}{line}: {problem}") from None
+    except (yaml.YAMLError, ValueError):
+        raise SettingsError(f"{path}: not YAML; is there a text that needs quotes?") from None
     return parse(document)
 
 

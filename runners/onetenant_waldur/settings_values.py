@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 WebUrl = NewType("WebUrl", str)
 Secret = NewType("Secret", str)
+Proxy = NewType("Proxy", str)
 Credentials = NewType("Credentials", str)
 ResourceType = NewType("ResourceType", str)
 NotYet = NewType("NotYet", bool)
@@ -84,6 +85,26 @@ def _nonempty(value: Any, kind: Any) -> str:
     return text
 
 
+def _secret(value: Any, kind: Any) -> str:
+    """A text that goes into an HTTP header: one with a line end would be refused there, and quoted in the refusal."""
+    text = _nonempty(value, kind).strip()
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("expected a token of printable ASCII characters")
+    return text
+
+
+def _proxy(value: Any, kind: Any) -> str:
+    text = _text(value, kind).strip()
+    try:
+        parts = urlsplit(text)
+        usable = not text or (parts.scheme in {"http", "https", "socks5"} and bool(parts.hostname) and parts.port != 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("expected an address that begins with http://, https:// or socks5://")
+    return text
+
+
 def _truth(value: Any, _kind: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("expected true or false")  # noqa: TRY004 a problem of the file
@@ -113,7 +134,7 @@ def _web_url(value: Any, kind: Any) -> str:
 
 
 def _credentials(value: Any, kind: Any) -> str:
-    user, colon, password = _text(value, kind).partition(":")
+    user, colon, password = _text(value, kind).strip().partition(":")
     if not (user and colon and password):
         raise ValueError("expected user:password")
     return f"{user}:{password}"
@@ -173,7 +194,8 @@ def _settings_converter() -> cattrs.Converter:
         int: _count,
         Id: _count,
         WebUrl: _web_url,
-        Secret: _nonempty,
+        Secret: _secret,
+        Proxy: _proxy,
         Credentials: _credentials,
         ResourceType: _resource_type,
         NotYet: _not_yet,

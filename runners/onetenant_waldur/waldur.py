@@ -191,16 +191,17 @@ class Waldur:
 
     def open_orders(self, offering: UUID) -> list[OrderRecord]:
         """The orders of an offering that wait for the provider or are being carried out, all pages, oldest first."""
-        found = self._call(
-            "list the orders",
-            lambda: marketplace_orders_list.sync_all(
+
+        def call() -> list[OrderRecord]:
+            found = marketplace_orders_list.sync_all(
                 client=self._client,
                 offering_uuid=offering,
                 state=[OrderState.PENDING_PROVIDER, OrderState.EXECUTING],
                 field=[OrderDetailsFieldEnum(name) for name in (*_ORDER_FIELDS, "created")],
-            ),
-        )
-        return [OrderRecord.of(one.to_dict()) for one in sorted(found, key=lambda one: str(one.created))]
+            )
+            return [OrderRecord.of(one.to_dict()) for one in sorted(found, key=lambda one: str(one.created))]
+
+        return self._call("list the orders", call)
 
     def approve(self, order: UUID) -> str:
         """Accept an order, unless it was accepted, or is no longer to be.

@@ -202,3 +202,11 @@ def test_a_waiting_agent_stops_at_once(world: World, process: Callable[..., Any]
     agent.send_signal(signal.SIGTERM)
     agent.communicate(timeout=DEADLINE_S)
     assert agent.returncode == 0
+
+
+def test_once_ends_with_one_when_the_offering_is_not_in_waldur(world: World, config: Path) -> None:
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace(world.offering.uuid, "f" * 32), encoding="utf-8")
+    result = invoke("once", "-c", config)
+    assert result.exit_code == 1
+    assert "offering_not_read" in result.stderr

@@ -270,6 +270,8 @@ def test_no_repr_and_no_problem_shows_a_secret() -> None:
     [
         (f"offerings:\n  - credentials: 'oneadmin:{PASSWORD}\n", "line 3: found unexpected end of stream"),
         (f"a: b: {PASSWORD}", "line 1: mapping values are not allowed here"),
+        (f"token: *{PASSWORD}", "line 1: found undefined alias"),
+        (f"token: !{PASSWORD}", "line 1: could not determine a constructor for the tag"),
     ],
 )
 def test_a_file_that_is_no_yaml_is_refused_without_quoting_it(tmp_path: Path, content: str, reason: str) -> None:
@@ -298,3 +300,34 @@ def test_plugin_options_are_read_for_what_they_say_about_placement() -> None:
         "plugin_options.cluster_ids[0]",
         "plugin_options.external_network_id",
     ]
+
+
+def test_a_value_that_yaml_itself_cannot_read_is_refused_without_quoting_it(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("waldur_api_token: 2024-13-45", encoding="utf-8")
+    with pytest.raises(SettingsError, match="not YAML") as caught:
+        settings.load(path)
+    assert "2024" not in str(caught.value)
+
+
+def test_a_token_is_taken_without_the_line_end_of_a_block_and_must_fit_a_header() -> None:
+    document = yaml.safe_load(FULL)
+    document["offerings"][0]["waldur_api_token"] = f"{TOKEN}\n"
+    assert settings.parse(document).offerings[0].waldur_api_token == TOKEN
+    for token in ("canary-tøken", "canary\ntoken"):
+        document["offerings"][0]["waldur_api_token"] = token
+        with pytest.raises(SettingsError, match=r"offerings\[0\].waldur_api_token: expected a token") as caught:
+            settings.parse(document)
+        assert token not in str(caught.value)
+
+
+def test_a_proxy_is_an_address_and_its_password_a_secret() -> None:
+    document = yaml.safe_load(FULL)
+    document["global_proxy"] = f"http://someone:{PASSWORD}@proxy:3128"
+    found = settings.parse(document)
+    assert PASSWORD in found.secrets()
+    assert PASSWORD not in repr(found)
+    document["global_proxy"] = f"proxy.example:{PASSWORD}@host:3128"
+    with pytest.raises(SettingsError, match="global_proxy: expected an address") as caught:
+        settings.parse(document)
+    assert PASSWORD not in str(caught.value)
