@@ -181,7 +181,8 @@ def _transport_error(method: str, error: OSError | HTTPError, call_id: str, *, s
         return NotSent(method, f"no connection: {_plain(reason)}", call_id=call_id)
     if isinstance(error, requests.Timeout) or isinstance(reason, ConnectTimeoutError):
         return NotSent(method, "no connection in time", call_id=call_id)
-    return NotSent(method, f"the request could not be sent: {error}", call_id=call_id, lasting=True)
+    lasting = isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema)
+    return NotSent(method, f"the request could not be sent: {error}", call_id=call_id, lasting=lasting)
 
 
 def _plain(error: BaseException) -> str:
