@@ -65,7 +65,11 @@ def test_an_interrupted_run_leaves_nothing_of_a_new_tenant(
 ) -> None:
     server.faults.arm(Fault(kind=FaultKind.DELAY, method="one.vdc.addgroup", delay_s=DEADLINE_S))
     env = {**os.environ, **environment}
-    with subprocess.Popen(CREATE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as process:
+    # A shell starts what it puts into the background with SIGINT ignored, and children inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(CREATE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    signal.signal(signal.SIGINT, before)
+    with process:
         deadline = time.monotonic() + DEADLINE_S
         while "one.vdc.addgroup" not in server.calls:
             assert time.monotonic() < deadline
