@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from conformance.access import rules_of
+
 
 pytestmark = pytest.mark.live
 
@@ -219,3 +221,80 @@ def test_an_administrator_reaches_no_further_than_the_group(one, make):
     admin.fails(512, f"{who} MANAGE GROUP [1].", "one.user.allocate", make.name("user"), "secret", "core", [1])
     admin.fails(512, f"{who} USE GROUP [1].", "one.user.chgrp", member, 1)
     admin.fails(512, f"{who} MANAGE GROUP [1].", "one.user.addgroup", member, 1)
+
+
+def test_the_rules_of_an_administrator_come_and_go(one, make):
+    gid, other = make.group(), make.group()
+    uid = make.user(gid)
+    rules = [
+        f"USER/@{gid} USE+MANAGE+ADMIN+CREATE",
+        f"VM+NET+IMAGE+TEMPLATE+DOCUMENT+SECGROUP+VROUTER+VMGROUP+BACKUPJOB/@{gid} USE+MANAGE",
+        "VROUTER/* CREATE",
+        f"GROUP/#{gid} MANAGE",
+    ]
+    one.ok("one.group.addadmin", gid, uid)
+    assert rules_of(one, f"#{uid}") == rules
+    one.ok("one.user.chgrp", uid, other)
+    assert rules_of(one, f"#{uid}") == ids(one, gid, "ADMINS") == ids(one, gid, "USERS") == []
+    one.ok("one.user.chgrp", uid, gid)
+    one.ok("one.group.addadmin", gid, uid)
+    assert rules_of(one, f"#{uid}") == rules
+    one.ok("one.user.delete", uid)
+    assert rules_of(one, f"#{uid}") == ids(one, gid, "ADMINS") == []
+
+
+def test_an_administrator_of_the_group_does_not_name_others(one, make):
+    gid = make.group()
+    uid, admin = make.login(gid)
+    member = make.user(gid)
+    one.ok("one.group.addadmin", gid, uid)
+    who = f"User [{uid}] : Not authorized to perform ADMIN GROUP [{gid}]."
+    admin.fails(512, who, "one.group.addadmin", gid, member)
+    admin.fails(512, who, "one.group.deladmin", gid, uid)
+    admin.fails(512, who, "one.group.delete", gid)
+
+
+def test_an_administrator_does_as_it_likes_with_its_own_account(one, make):
+    gid = make.group()
+    uid, admin = make.login(gid)
+    one.ok("one.group.addadmin", gid, uid)
+    assert admin.ok("one.user.update", uid, 'A="1"', 0) == uid
+    assert admin.ok("one.user.quota", uid, 'VM=[VMS="1"]') == uid
+    assert admin.ok("one.user.chauth", uid, "core", "changed") == uid
+    admin = one.as_(admin.auth.partition(":")[0], "changed")
+    assert admin.ok("one.user.enable", uid, False) == uid
+    one.ok("one.user.enable", uid, True)
+    assert admin.ok("one.user.delete", uid) == uid
+    assert ids(one, gid, "USERS") == []
+
+
+def test_the_limits_that_an_administrator_sets_hold_inside_those_of_the_group(one, make):
+    tenant = make.tenant()
+    one.ok("one.group.addadmin", tenant.gid, tenant.uid)
+    one.ok("one.group.quota", tenant.gid, 'VM=[VMS="2"]')
+    uid, member = make.login(tenant.gid)
+    template = make.template()
+    one.ok("one.template.chmod", template, -1, -1, -1, -1, -1, -1, 1, -1, -1)
+    assert tenant.one.ok("one.user.quota", uid, 'VM=[VMS="1"]') == uid
+    make.vm(template, one=member, hold=True)
+    text = f"User [{uid}] : user [{uid}] limit of 1 reached for VMS quota in VM."
+    member.fails(512, text, "one.template.instantiate", template, make.name("vm"), True, "", False)
+    assert tenant.one.ok("one.user.quota", uid, 'VM=[VMS="-2"]') == uid
+    make.vm(template, one=member, hold=True)
+    text = f"User [{uid}] : group [{tenant.gid}] limit of 2 reached for VMS quota in VM."
+    member.fails(512, text, "one.template.instantiate", template, make.name("vm"), True, "", False)
+
+
+def test_the_objects_of_the_group_are_the_administrators_to_manage(one, make):
+    tenant = make.tenant()
+    one.ok("one.group.addadmin", tenant.gid, tenant.uid)
+    _, member = make.login(tenant.gid)
+    template = make.kept(
+        "template", member.ok("one.template.allocate", f'NAME="{make.name("t")}"\nCPU="1"\nMEMORY="64"')
+    )
+    vm = make.vm(template, one=member, hold=True)
+    assert tenant.one.ok("one.template.update", template, 'A="1"', 1) == template
+    assert tenant.one.ok("one.vm.action", "terminate-hard", vm) == vm
+    foreign = make.template()
+    text = f"User [{tenant.uid}] : Not authorized to perform MANAGE TEMPLATE [{foreign}]."
+    tenant.one.fails(512, text, "one.template.update", foreign, 'A="1"', 1)

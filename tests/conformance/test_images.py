@@ -161,3 +161,103 @@ def test_a_deleted_image_is_gone_a_little_later(one, make):
     assert one.ok("one.image.delete", image) == image
     one.until_gone("one.image.info", image)
     one.until(lambda x: len(x.find("IMAGES")) == 0, "one.datastore.info", datastore)
+
+
+INCOMPATIBLE = "Cannot change image type to an incompatible type for the current datastore."
+
+
+@pytest.mark.parametrize(("kind", "number"), [("OS", "0"), ("CDROM", "1"), ("DATABLOCK", "2"), ("", "0"), ("os", "0")])
+def test_a_disk_image_becomes_another_kind_of_disk(one, make, kind, number):
+    image = make.image()
+    assert one.ok("one.image.chtype", image, kind) == image
+    assert one.xml("one.image.info", image).findtext("TYPE") == number
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "text"),
+    [
+        ("KERNEL", 2048, INCOMPATIBLE),
+        ("CONTEXT", 2048, INCOMPATIBLE),
+        ("BACKUP", 2048, INCOMPATIBLE),
+        ("FILESYSTEM", 2048, INCOMPATIBLE),
+        ("FOO", 8192, "known type "),
+    ],
+)
+def test_a_disk_image_becomes_nothing_else(one, make, kind, code, text):
+    image = make.image()
+    one.fails(code, text, "one.image.chtype", image, kind)
+    assert one.xml("one.image.info", image).findtext("TYPE") == "2"
+
+
+def test_a_file_becomes_another_kind_of_file(one, make):
+    template = f'NAME="{make.name("file")}"\nTYPE="KERNEL"\nPATH="/dev/null"'
+    file = make.kept("image", one.ok("one.image.allocate", template, 2))
+    one.until(lambda x: x.findtext("STATE") == "1", "one.image.info", file)
+    assert one.ok("one.image.chtype", file, "CONTEXT") == file
+    assert one.xml("one.image.info", file).findtext("TYPE") == "5"
+    for kind in ("OS", "FOO", ""):
+        one.fails(2048, INCOMPATIBLE, "one.image.chtype", file, kind)
+
+
+def test_the_type_of_a_missing_image(one):
+    assert one.fails(1024, "Error getting image [99999].", "one.image.chtype", 99999, "OS") == 99999
+
+
+def test_a_disabled_image_is_neither_used_nor_copied(one, make):
+    image, template = make.image(), make.template()
+    for _ in range(2):
+        assert one.ok("one.image.enable", image, False) == image
+        assert state(one, image) == "3"
+    words = f"DISK 0: Cannot acquire image {image}, it is in state: DISABLED"
+    arguments = template, make.name("vm"), True, f'DISK=[IMAGE_ID="{image}"]', False
+    text = f"Error allocating a new virtual machine template. {words}"
+    one.fails(16384, text, "one.template.instantiate", *arguments)
+    text = ALLOCATING.format("Cannot clone image in state: DISABLED")
+    one.fails(16384, text, "one.image.clone", image, make.name("copy"))
+    assert one.ok("one.image.persistent", image, True) == image
+    assert one.ok("one.image.enable", image, True) == image
+    assert state(one, image) == "1"
+
+
+@pytest.mark.parametrize(("extra", "used"), [("", "2"), ('PERSISTENT="YES"', "8")])
+def test_an_image_in_use_changes_its_type_but_nothing_that_matters_to_the_vm(one, make, extra, used):
+    image = make.image(extra)
+    make.vm(make.template(f'DISK=[IMAGE_ID="{image}"]'), hold=True)
+    assert state(one, image) == used
+    text = "Could not disable image: Image cannot be in state USED."
+    one.fails(8192, text, "one.image.enable", image, False)
+    verb = "non-persistent" if extra else "persistent"
+    text = f"Could not make image {verb}: Image cannot be in state USED."
+    one.fails(8192, text, "one.image.persistent", image, not extra)
+    for force in (False, True):
+        text = "Cannot delete image. There are 1 VMs using it."
+        one.fails(2048, text, "one.image.delete", image, force)
+    assert one.ok("one.image.chtype", image, "OS") == image
+
+
+def test_a_persistent_image_is_used_by_one_vm_and_copied_by_none(one, make):
+    image = make.image('PERSISTENT="YES"')
+    template = make.template(f'DISK=[IMAGE_ID="{image}"]')
+    make.vm(template, hold=True)
+    words = f"DISK 0: Cannot acquire image {image}, it is persistent and already in use"
+    text = f"Error allocating a new virtual machine template. {words}"
+    one.fails(16384, text, "one.template.instantiate", template, make.name("vm"), True, "", False)
+    text = ALLOCATING.format("Cannot clone image in state: USED")
+    one.fails(16384, text, "one.image.clone", image, make.name("copy"))
+
+
+def test_a_copy_of_an_image_in_use(one, make):
+    image = make.image()
+    make.vm(make.template(f'DISK=[IMAGE_ID="{image}"]'), hold=True)
+    copy = make.kept("image", one.ok("one.image.clone", image, make.name("copy")))
+    info = one.until(lambda x: x.findtext("STATE") == "1", "one.image.info", copy)
+    assert (info.findtext("SIZE"), info.findtext("PERSISTENT"), info.findtext("CLONING_ID")) == ("2048", "0", "-1")
+    assert state(one, image) == "2"
+
+
+def test_a_vm_waits_for_an_image_that_is_being_made(one, make):
+    template = f'NAME="{make.name("image")}"\nTYPE="DATABLOCK"\nSIZE="16"'
+    image = make.kept("image", one.ok("one.image.allocate", template, 1))
+    vm = make.vm(make.template(), f'DISK=[IMAGE_ID="{image}"]')
+    assert one.xml("one.vm.info", vm).find("TEMPLATE/DISK/CLONING") is None
+    assert state(one, image) == "2"

@@ -271,3 +271,51 @@ def test_a_persistent_vm_has_a_template_and_an_image_of_its_own(one, make, image
     one.ok("one.vm.action", "terminate-hard", vm)
     make.reached(vm, 6)
     make.kept("image", own)
+
+
+# What is not one's own
+
+
+@pytest.fixture
+def private(one, make):
+    """An image that only oneadmin may use."""
+    return make.image()
+
+
+def test_an_image_is_used_by_its_id_without_any_right_to_it(tenant, make, private):
+    template = make.kept("template", tenant.one.ok("one.template.allocate", 'NAME="t"\nCPU="0.1"\nMEMORY="64"'))
+    text = f"User [{tenant.uid}] : Not authorized to perform USE IMAGE [{private}]."
+    tenant.one.fails(512, text, "one.image.info", private)
+    disk = f'DISK=[IMAGE_ID="{private}"]'
+    make.vm(template, disk, one=tenant.one, hold=True)
+    for named in (f'IMAGE_ID="{private}"', f'IMAGE="{_name(make, private)}",IMAGE_UID="0"'):
+        arguments = f'NAME="{make.name("vm")}"\nCPU="0.1"\nMEMORY="64"\nDISK=[{named}]', True
+        tenant.one.fails(512, text, "one.vm.allocate", *arguments)
+    disk = f'DISK=[IMAGE="{_name(make, private)}",IMAGE_UNAME="oneadmin"]'
+    tenant.one.fails(512, text, "one.template.instantiate", template, make.name("vm"), True, disk, False)
+
+
+def _name(make, image):
+    return make.one.xml("one.image.info", image).findtext("NAME")
+
+
+def test_disks_of_a_template_are_described_to_those_only_who_may_use_them(tenant, make, private):
+    text = f'NAME="t"\nCPU="0.1"\nMEMORY="64"\nDISK=[IMAGE_ID="{private}"]'
+    template = make.kept("template", tenant.one.ok("one.template.allocate", text))
+    assert tenant.one.xml("one.template.info", template, False).findtext("TEMPLATE/DISK/IMAGE_ID") == str(private)
+    text = f"User [{tenant.uid}] : Not authorized to perform USE IMAGE [{private}]."
+    tenant.one.fails(512, text, "one.template.info", template, True)
+
+
+def test_a_refusal_names_the_owner_that_a_vm_was_to_have(one, make):
+    gid, template = make.group(), make.template()
+    uid = make.user(gid)
+    owner = f'AS_GID="{gid}"\nAS_UID="{uid}"'
+    arguments = template, make.name("vm"), True, owner, False
+    words = f"Not authorized to perform USE TEMPLATE [{template}]; Not authorized to perform CREATE TEMPLATE"
+    one.fails(512, f"User [{uid}] : {words}.", "one.template.instantiate", *arguments)
+    one.ok("one.template.chmod", template, -1, -1, -1, -1, -1, -1, 1, -1, -1)
+    make.acl(f"@{gid} TEMPLATE+VM/* CREATE")
+    one.ok("one.group.quota", gid, 'VM=[CPU="0.05"]')
+    text = f"User [{uid}] : group [{gid}] limit of 0.05 reached for CPU quota in VM."
+    one.fails(512, text, "one.template.instantiate", *arguments)

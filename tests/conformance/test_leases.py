@@ -149,7 +149,7 @@ def test_a_reservation_cannot_be_reserved_from(one, make):
 def test_a_nic_is_attached_and_detached(one, make):
     one.needs("one.vm.attachnic", "one.vm.detachnic")
     network = make.network()
-    vm = make.vm(make.template())
+    vm = make.vm(make.template('SCHED_REQUIREMENTS="CLUSTER_ID = 0"'))
     assert one.ok("one.vm.attachnic", vm, f'NIC=[NETWORK_ID="{network}"]') == vm
     make.running(vm)
     assert leases(one, network) == {"10.7.0.1": str(vm)}

@@ -116,3 +116,43 @@ def test_the_password_still_works_beside_tokens(login):
     _, name, _, user = login
     user.ok("one.user.login", name, "", 60, -1)
     assert user.ok("one.user.info", -1)
+
+
+@pytest.mark.parametrize(("method", "arguments"), [("passwd", ("changed",)), ("chauth", ("core", "changed"))])
+def test_a_new_password_ends_every_token(one, login, method, arguments):
+    uid, name, _, user = login
+    for token, valid_s in (("brief", 60), ("forever", -1)):
+        user.ok("one.user.login", name, token, valid_s, -1)
+    one.ok(f"one.user.{method}", uid, *arguments)
+    assert tokens(one, uid) == {}
+    for secret in ("brief", "forever", "secret"):
+        assert one.as_(name, secret)("one.user.info", -1)[2] == 256
+    assert one.as_(name, "changed").ok("one.user.info", -1)
+
+
+def test_a_user_has_ten_tokens_at_most(one, login):
+    uid, name, _, user = login
+    for number in range(10):
+        user.ok("one.user.login", name, f"token-{number}", 60, -1)
+    user.fails(4096, "Max number of tokens limit reached.", "one.user.login", name, "", 60, -1)
+    assert len(tokens(one, uid)) == 10
+
+
+def test_an_administrator_of_the_group_makes_and_takes_back_tokens_of_a_member(one, make):
+    gid = make.group()
+    admin_id, admin = make.login(gid)
+    uid, member = make.login(gid)
+    one.ok("one.group.addadmin", gid, admin_id)
+    name = member.auth.partition(":")[0]
+    assert admin.ok("one.user.login", name, "lent", 60, -1) == "lent"
+    assert one.as_(name, "lent").xml("one.user.info", -1).findtext("ID") == str(uid)
+    assert admin.ok("one.user.login", name, "", 0, -1) == ""
+    assert one.as_(name, "lent")("one.user.info", -1)[2] == 256
+
+
+def test_a_token_for_a_group_that_the_user_leaves_is_of_no_use(one, login):
+    uid, name, (_, second), user = login
+    user.ok("one.user.login", name, "scoped", 60, second)
+    one.ok("one.user.delgroup", uid, second)
+    assert one.as_(name, "scoped")("one.user.info", -1)[2] == 256
+    assert tokens(one, uid) == {}

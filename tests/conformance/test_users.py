@@ -1,6 +1,7 @@
 """Users: names, passwords, groups, attributes."""
 
 import hashlib
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -237,6 +238,63 @@ def test_an_administrator_changes_how_a_user_logs_in(one, make):
     assert (info.findtext("AUTH_DRIVER"), info.findtext("PASSWORD")) == ("ssh", "key")
     one.ok("one.user.chauth", uid, "core", "secret")
     assert user.ok("one.user.info", -1)
+
+
+def test_a_change_of_how_a_user_logs_in_ends_the_password_and_the_tokens(one, make):
+    uid, user = make.login()
+    name = user.auth.partition(":")[0]
+    user.ok("one.user.login", name, "token", -1, -1)
+    assert one.ok("one.user.chauth", uid, "core", "changed") == uid
+    info = one.xml("one.user.info", uid)
+    assert info.findtext("PASSWORD") == hashlib.sha256(b"changed").hexdigest()
+    assert info.findall("LOGIN_TOKEN") == []
+    for secret in ("secret", "token"):
+        assert one.as_(name, secret)("one.user.info", -1)[2] == 256
+    assert one.as_(name, "changed").ok("one.user.info", -1)
+
+
+def test_a_change_without_a_password_keeps_what_was_there(one, make):
+    uid, _ = make.login()
+    before = one.xml("one.user.info", uid).findtext("PASSWORD")
+    assert one.ok("one.user.chauth", uid, "ssh", "") == uid
+    assert one.xml("one.user.info", uid).findtext("PASSWORD") == before
+
+
+def test_a_password_set_for_another_driver_is_kept_as_given(one, make):
+    uid, _ = make.login()
+    one.ok("one.user.chauth", uid, "ssh", "key")
+    assert one.ok("one.user.passwd", uid, "in-the-clear") == uid
+    assert one.xml("one.user.info", uid).findtext("PASSWORD") == "in-the-clear"
+
+
+def test_a_password_that_is_not_allowed_leaves_how_a_user_logs_in(one, make):
+    uid, user = make.login()
+    one.fails(2048, "Invalid password, character ' ' is not allowed", "one.user.chauth", uid, "ssh", "a b")
+    assert one.xml("one.user.info", uid).findtext("AUTH_DRIVER") == "core"
+    assert user.ok("one.user.info", -1)
+
+
+def test_a_disabled_user_loses_the_tokens_and_keeps_the_password(one, make):
+    uid, user = make.login()
+    user.ok("one.user.login", user.auth.partition(":")[0], "token", -1, -1)
+    one.ok("one.user.enable", uid, False)
+    assert user("one.user.info", -1)[2] == 256
+    assert one.xml("one.user.info", uid).findall("LOGIN_TOKEN") == []
+    one.ok("one.user.enable", uid, True)
+    assert user.ok("one.user.info", -1)
+
+
+def test_a_template_is_written_back_as_it_was_read(one, make):
+    uid = make.user()
+    one.ok(
+        "one.user.update", uid, 'A="a & b <c> \\"d\\""\nV=[X="1",Y="two words"]\nSSH_PRIVATE_KEY="a key"\nOLD="gone"', 0
+    )
+    template = one.xml("one.user.info", uid).find("TEMPLATE")
+    before = ET.tostring(template)
+    template.remove(template.find("OLD"))
+    one.ok("one.user.update", uid, ET.tostring(template, "unicode"), 0)
+    assert ET.tostring(one.xml("one.user.info", uid).find("TEMPLATE")) == before.replace(b"<OLD>gone</OLD>", b"")
+    assert one.xml("one.user.info", uid, True).findtext("TEMPLATE/SSH_PRIVATE_KEY") == "a key"
 
 
 def test_the_pool_shows_a_user_only_oneself(make):

@@ -179,3 +179,84 @@ def test_a_tenant_acts_on_its_own_vms_only(tenant, make, held):
 
 def test_the_driver_of_a_running_vm_is_the_hosts(one, make, vm):
     assert one.xml("one.vm.info", vm).findtext("HISTORY_RECORDS/HISTORY/VM_MAD") == "dummy"
+
+
+ACTIONS = (
+    *("poweroff", "poweroff-hard", "suspend", "stop", "undeploy", "undeploy-hard", "resume", "hold", "release"),
+    *("reboot", "reboot-hard", "resched", "unresched", "terminate", "terminate-hard"),
+)
+ALWAYS = {"terminate", "terminate-hard"}
+ALLOWED = {
+    "RUNNING": set(ACTIONS) - {"resume", "hold", "release"},
+    "POWEROFF": ALWAYS | {"resume", "undeploy", "undeploy-hard", "resched", "unresched"},
+    "SUSPENDED": ALWAYS | {"resume", "stop"},
+    "STOPPED": ALWAYS | {"resume"},
+    "UNDEPLOYED": ALWAYS | {"resume"},
+    "PENDING": ALWAYS | {"hold"},
+    "HOLD": ALWAYS | {"release"},
+    "DONE": ALWAYS,
+}
+WAYS = {
+    "POWEROFF": ("poweroff", 8),
+    "SUSPENDED": ("suspend", 5),
+    "STOPPED": ("stop", 4),
+    "UNDEPLOYED": ("undeploy", 9),
+    "PENDING": (None, 1),
+    "HOLD": (None, 2),
+    "DONE": ("terminate-hard", 6),
+}
+
+
+@pytest.mark.parametrize("state", WAYS)
+def test_each_state_refuses_every_other_action_and_stays(one, make, state):
+    action, number = WAYS[state]
+    size = 'CPU="9000"\nMEMORY="64"' if state == "PENDING" else 'CPU="0.1"\nMEMORY="64"'
+    arguments = make.template(size=size), make.name("vm"), state == "HOLD", "", False
+    vm = make.kept("vm", one.ok("one.template.instantiate", *arguments))
+    if action:
+        make.running(vm)
+        one.ok("one.vm.action", action, vm)
+    make.reached(vm, number)
+    for refused in ACTIONS:
+        if refused not in ALLOWED[state]:
+            one.fails(2048, UNAVAILABLE.format(refused, state), "one.vm.action", refused, vm)
+    assert states(one, vm) == (number, 0)
+
+
+@pytest.mark.parametrize(
+    ("before", "then", "state"),
+    [
+        ("suspend", "stop", (4, 0)),
+        ("poweroff-hard", "undeploy", (9, 0)),
+        ("poweroff-hard", "undeploy-hard", (9, 0)),
+        ("poweroff-hard", "unresched", POWEROFF),
+        ("stop", "terminate", DONE),
+        ("stop", "terminate-hard", DONE),
+    ],
+)
+def test_a_vm_goes_from_rest_to_deeper_rest(one, make, vm, before, then, state):
+    one.ok("one.vm.action", before, vm)
+    one.until(lambda x: x.findtext("LCM_STATE") == "0", "one.vm.info", vm)
+    assert one.ok("one.vm.action", then, vm) == vm
+    make.reached(vm, *state)
+
+
+def test_a_vm_that_is_off_is_moved_and_stays_off_but_counts_as_less_than_nothing(one, make):
+    gid = make.group()
+    vm = make.vm(make.template(), f'AS_GID="{gid}"')
+    one.ok("one.vm.action", "poweroff-hard", vm)
+    make.reached(vm, *POWEROFF)
+    assert one.ok("one.vm.action", "resched", vm) == vm
+    info = one.until(lambda x: len(x.findall("HISTORY_RECORDS/HISTORY")) == 2, "one.vm.info", vm)
+    hosts = [item.text for item in info.findall("HISTORY_RECORDS/HISTORY/HID")]
+    assert hosts[0] != hosts[1]
+    make.reached(vm, *POWEROFF)
+    one.until(lambda x: x.findtext("VM_QUOTA/VM/RUNNING_VMS_USED") == "-1", "one.group.info", gid)
+
+
+def test_a_lock_that_finds_another_answers_the_time_of_that(one, held):
+    assert one.ok("one.vm.lock", held, 2, True) == held
+    locked_s = one.xml("one.vm.info", held).findtext("LOCK/TIME")
+    one.fails(2048, locked_s, "one.vm.lock", held, 3, True)
+    assert one.ok("one.vm.lock", held, 3, False) == held
+    one.ok("one.vm.unlock", held)

@@ -35,6 +35,10 @@ def disk(one, vm):
         ('VCPU="2"', ("0.1", "2", "64")),
         ('CPU="2"\nVCPU="4"\nMEMORY="256"', ("2", "4", "256")),
         ("<TEMPLATE><CPU>0.3</CPU></TEMPLATE>", ("0.3", None, "64")),
+        ('CPU="0.3x"', ("0.3", None, "64")),
+        ('CPU="1e1"', ("10", None, "64")),
+        ('VCPU="2.5"', ("0.1", "2", "64")),
+        ('MEMORY="65.5"', ("0.1", None, "65")),
     ],
 )
 def test_what_is_not_named_stays(one, off, template, expected):
@@ -118,6 +122,9 @@ def test_a_disk_grows_while_running(one, make, image):
         (0, "1024", "New disk size has to be greater than current one"),
         (0, "-5", "New disk size has to be greater than current one"),
         (0, "abc", "Disk SIZE is not a valid integer"),
+        (0, "4096 ", "Disk SIZE is not a valid integer"),
+        (0, "4096.5", "Disk SIZE is not a valid integer"),
+        (0, "99999999999999999999", "Disk SIZE is not a valid integer"),
         (0, "", "Disk SIZE is not a valid integer"),
         (9, "4096", "VM disk does not exist"),
     ],
@@ -148,3 +155,101 @@ def test_a_resize_that_its_host_refuses_leaves_the_usage_as_it_was(one, make):
     make.reached(vm, 8)
     one.fails(2048, re.compile("Not enough CPU: .*"), "one.vm.resize", vm, 'CPU="9000"', True)
     assert one.xml("one.group.info", gid).findtext("VM_QUOTA/VM/CPU_USED") == "0.30"
+
+
+# Quotas
+
+
+@pytest.fixture
+def gid(make):
+    return make.group()
+
+
+def used(one, gid):
+    row = one.xml("one.group.info", gid).find("VM_QUOTA/VM")
+    names = ("CPU", "MEMORY", "SYSTEM_DISK_SIZE", "RUNNING_CPU", "RUNNING_MEMORY")
+    return tuple(row.findtext(f"{name}_USED") for name in names)
+
+
+@pytest.fixture
+def placed(one, make, image, gid):
+    """Makes a VM of the group with one disk, in a state."""
+
+    def placed(action, state):
+        vm = make.vm(make.template(f'DISK=[IMAGE_ID="{image}"]'), f'AS_GID="{gid}"', hold=state == 2)
+        if action:
+            one.ok("one.vm.action", action, vm)
+        make.reached(vm, state, 3 if state == 3 else 0)
+        return vm
+
+    return placed
+
+
+WAYS = [(None, 2), ("poweroff-hard", 8), ("undeploy-hard", 9)]
+
+
+@pytest.mark.parametrize(("action", "state"), WAYS)
+def test_a_new_size_counts_as_running_only_where_the_vm_does(one, gid, placed, action, state):
+    vm = placed(action, state)
+    one.ok("one.vm.resize", vm, 'CPU="0.5"\nMEMORY="128"', False)
+    running = ("0.50", "128") if state == 2 else ("0", "0")
+    assert used(one, gid) == ("0.50", "128", "2048", *running)
+    one.ok("one.vm.resize", vm, 'CPU="0.1"\nMEMORY="64"', False)
+    running = ("0.10", "64") if state == 2 else ("0", "0")
+    assert used(one, gid) == ("0.10", "64", "2048", *running)
+
+
+@pytest.mark.parametrize(("action", "state"), WAYS)
+def test_a_quota_bounds_the_size(one, gid, placed, action, state):
+    vm = placed(action, state)
+    before = used(one, gid)
+    one.ok("one.group.quota", gid, 'VM=[CPU="0.2",MEMORY="100"]')
+    for extra, metric, limit in (('CPU="0.3"', "CPU", "0.2"), ('MEMORY="101"', "MEMORY", "100")):
+        text = f"User [0] : group [{gid}] limit of {limit} reached for {metric} quota in VM."
+        one.fails(512, text, "one.vm.resize", vm, extra, False)
+    assert used(one, gid) == before
+    assert one.ok("one.vm.resize", vm, 'CPU="0.2"\nMEMORY="100"', False) == vm
+
+
+def test_a_vm_that_is_above_its_quota_is_not_even_made_smaller(one, gid, placed):
+    vm = placed("poweroff-hard", 8)
+    one.ok("one.group.quota", gid, 'VM=[CPU="0.05"]')
+    text = f"User [0] : group [{gid}] limit of 0.05 reached for CPU quota in VM."
+    one.fails(512, text, "one.vm.resize", vm, 'CPU="0.06"', False)
+
+
+@pytest.mark.parametrize(("action", "state"), [("poweroff-hard", 8), ("undeploy-hard", 9), (None, 3)])
+def test_a_disk_that_grew_counts_in_every_state_and_is_freed_with_the_vm(one, make, gid, placed, action, state):
+    vm = placed(action, state)
+    assert one.ok("one.vm.diskresize", vm, 0, "3000") == vm
+    make.reached(vm, state, 3 if state == 3 else 0)
+    assert (disk(one, vm), used(one, gid)[2]) == (("3000", "2048"), "3000")
+    one.ok("one.vm.action", "terminate-hard", vm)
+    make.reached(vm, 6)
+    one.until(lambda x: len(x.find("VM_QUOTA")) == 0, "one.group.info", gid)
+
+
+def test_a_quota_bounds_a_disk_without_saying_so(one, gid, placed):
+    vm = placed("poweroff-hard", 8)
+    one.ok("one.group.quota", gid, 'VM=[SYSTEM_DISK_SIZE="2500"]')
+    text = "User [0] not authorized to perform action on virtual machine."
+    one.fails(512, text, "one.vm.diskresize", vm, 0, "2501")
+    assert (disk(one, vm)[0], used(one, gid)[2]) == ("2048", "2048")
+    assert one.ok("one.vm.diskresize", vm, 0, "2500") == vm
+
+
+def test_a_persistent_image_grows_with_its_disk(one, make, placed):
+    image = make.image('PERSISTENT="YES"')
+    vm = make.vm(make.template(f'DISK=[IMAGE_ID="{image}"]'))
+    assert one.ok("one.vm.diskresize", vm, 0, "3000") == vm
+    make.running(vm)
+    one.until(lambda x: x.findtext("SIZE") == "3000", "one.image.info", image)
+
+
+def test_a_tenant_does_not_outgrow_a_host(make, tenant):
+    template = make.kept("template", tenant.one.ok("one.template.allocate", 'NAME="t"\nCPU="0.1"\nMEMORY="64"'))
+    vm = make.vm(template, one=tenant.one)
+    tenant.one.ok("one.vm.action", "poweroff-hard", vm)
+    make.reached(vm, 8)
+    tenant.one.fails(2048, re.compile("Not enough CPU: .*"), "one.vm.resize", vm, 'CPU="9000"', False)
+    assert tenant.one.ok("one.vm.resize", vm, 'CPU="0.2"', False) == vm

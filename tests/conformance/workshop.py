@@ -27,6 +27,7 @@ _RESOURCES = {
     "ZONE": 0x8000,
     "SECGROUP": 0x10000,
     "VDC": 0x20000,
+    "VROUTER": 0x40000,
 }
 _RIGHTS = {"USE": 1, "MANAGE": 2, "ADMIN": 4, "CREATE": 8}
 _REFERENCES = {"#": 0x1, "@": 0x2, "*": 0x4, "%": 0x8}

@@ -7,6 +7,7 @@ from opennebula_tenancy.emulator.requirements import matches
 
 HOST = (
     "<HOST><ID>3</ID><NAME>node-3</NAME><CLUSTER_ID>100</CLUSTER_ID><HOST_SHARE><MAX_CPU>800</MAX_CPU></HOST_SHARE>"
+    "<MONITORING><CAPACITY><FREE_CPU>700</FREE_CPU></CAPACITY></MONITORING>"
     "<TEMPLATE><RACK>a1</RACK><LOAD>0.5</LOAD></TEMPLATE></HOST>"
 )
 
@@ -23,6 +24,7 @@ HOST = (
         ('RACK = "a?" & CLUSTER_ID = 100', True),
         ("MAX_CPU > 799 & MAX_CPU < 801", True),
         ("LOAD = 0.5", True),
+        ("FREE_CPU > 699 & CLUSTER_ID = 100", True),
         ("CLUSTER_ID @> 100", True),
         ("NOTHING = 1", False),
         ("NOTHING != 1", False),

@@ -190,13 +190,7 @@ class AddressRange:
         else:
             given.pop("IP", None)
         if self.type in _IPV6:
-            ula = _prefix(given.get("ULA_PREFIX", ""))
-            known = _prefix(given.get("GLOBAL_PREFIX", ""))
-            if known is None:
-                raise AddressError("Wrong format for IP6 global address prefix")
-            if ula is None:
-                raise AddressError("Wrong format for IP6 unique local address prefix")
-            self.prefixes = (ula, known)
+            self.prefixes = self.prefixes_of(given)
         else:
             given.pop("GLOBAL_PREFIX", None)
             given.pop("ULA_PREFIX", None)
@@ -204,6 +198,35 @@ class AddressRange:
             self._read_static()
         else:
             given.pop("IP6", None)
+
+    @property
+    def has_prefixes(self) -> bool:
+        """Whether its addresses may have IPv6 prefixes."""
+        return self.type in _IPV6
+
+    def prefixes_of(self, vector: Vector) -> tuple[int, int]:
+        """The ULA and the global IPv6 prefix that a vector gives this range, 0 for none.
+
+        Raises:
+            AddressError: One is no prefix.
+        """
+        if self.type not in _IPV6:
+            return 0, 0
+        ula, known = _prefix(vector.get("ULA_PREFIX", "")), _prefix(vector.get("GLOBAL_PREFIX", ""))
+        if known is None:
+            raise AddressError("Wrong format for IP6 global address prefix")
+        if ula is None:
+            raise AddressError("Wrong format for IP6 unique local address prefix")
+        return ula, known
+
+    def of_rule(self) -> Vector:
+        """What a rule of a security group about the network says about this range."""
+        names = ("AR_ID", "TYPE", "SIZE", "MAC", "IP", "IP6")
+        found = Vector((name, self.attributes[name]) for name in names if self.attributes.get(name))
+        for name, prefix in zip(("IP6_ULA", "IP6_GLOBAL"), self.prefixes, strict=True):
+            if prefix:
+                found[name] = _prefixed(prefix, self.mac)
+        return found
 
     def _read_static(self) -> None:
         ip6 = ip6_number(self.attributes.get("IP6", ""))

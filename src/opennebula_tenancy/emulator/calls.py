@@ -150,10 +150,10 @@ class Call:
             reach = self._reach[item.kind] = self.cloud.acls.reach(self.uid, self.gids, item.kind)
         clustered = item.kind in {Kind.HOST, Kind.DATASTORE, Kind.NET}
         return (
-            reach.everything
+            (reach.everything and not item.is_apart)
             or item.id in reach.oids
             or item.gid in reach.gids
-            or (clustered and not reach.cluster_ids.isdisjoint(item.cluster_ids))
+            or (clustered and not item.is_apart and not reach.cluster_ids.isdisjoint(item.cluster_ids))
         )
 
     _reach: dict[Kind, Any] = attrs.field(factory=dict, init=False)

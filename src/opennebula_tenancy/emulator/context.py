@@ -7,7 +7,7 @@ from opennebula_tenancy.emulator.networks import VirtualNetwork
 from opennebula_tenancy.emulator.state import Cloud
 from opennebula_tenancy.emulator.template import Template, Vector
 from opennebula_tenancy.emulator.users import User
-from opennebula_tenancy.emulator.vms import VirtualMachine
+from opennebula_tenancy.emulator.vms import ROUTER_ATTRIBUTES, VirtualMachine
 
 
 _VARIABLE = re.compile(
@@ -46,6 +46,33 @@ def complete(cloud: Cloud, vm: VirtualMachine, context: Vector) -> None:
     context.pop("FILES_DS", None)
     for key, value in context.items():
         context[key] = replaced(cloud, vm, value)
+    _add_nics(cloud, vm, context)
+    for name in ROUTER_ATTRIBUTES:
+        known = vm.body.text(name)
+        if known:
+            context[name] = known
+
+
+def refresh(cloud: Cloud, vm: VirtualMachine) -> None:
+    """Write to the context of a VM what its NICs are now, as oned does before each start and hot-plug."""
+    found = vm.body.vector("CONTEXT")
+    if found is not None:
+        _add_nics(cloud, vm, found)
+
+
+def forget(vm: VirtualMachine, prefix: str) -> None:
+    """Take a NIC out of the context of a VM.
+
+    Args:
+        vm: The VM.
+        prefix: `ETH0`, or for an alias `ETH0_ALIAS0`.
+    """
+    found = vm.body.vector("CONTEXT") or Vector()
+    for variable, _, _, _ in _OF_NIC:
+        found.pop(f"{prefix}_{variable}", None)
+
+
+def _add_nics(cloud: Cloud, vm: VirtualMachine, context: Vector) -> None:
     if context.get("NETWORK", "").upper() != "YES":
         return
     for nic in vm.body.vectors("NIC"):

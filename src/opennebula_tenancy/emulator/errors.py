@@ -27,10 +27,14 @@ class Refusal(Exception):
         text: What the failure says after the method's name, for codes that carry words of their own.
         object_id: The id in the failure's fourth field.
         kind: The kind of object named by the message, when it is not the one that the method is about.
+
+    Attributes:
+        uid: The user whom the message names, when that is not the caller (AS_UID).
     """
 
     def __init__(self, code: Code, text: str = "", *, object_id: int = -1, kind: Kind | None = None) -> None:
         super().__init__(text)
+        self.uid: int | None = None
         self.code = code
         self.text = text
         self.object_id = object_id
@@ -51,7 +55,7 @@ class Refusal(Exception):
             words = "User couldn't be authenticated, aborting call."
         elif self.code is Code.AUTHORIZATION:
             tail = f": {self.text}." if self.text else f"not authorized to perform action on {label}."
-            words = f"User [{uid}] {tail}"
+            words = f"User [{uid if self.uid is None else self.uid}] {tail}"
         elif self.code is Code.NO_EXISTS:
             words = f"Error getting {label} " + ("Pool." if self.object_id == -1 else f"[{self.object_id}].")
         elif self.code is Code.ALLOCATE:

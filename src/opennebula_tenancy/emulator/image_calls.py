@@ -53,7 +53,9 @@ def _size_mb(template: Template) -> int:
     return int(text)
 
 
-def _persistent(call: Call, template: Template, setting: str, *, honour: bool) -> bool:
+def default_persistent(
+    call: Call, template: Template, setting: str = "DEFAULT_IMAGE_PERSISTENT", *, honour: bool = False
+) -> bool:
     """Whether a new image is persistent: as the user's or group's setting says, else as the template does.
 
     Args:
@@ -73,7 +75,8 @@ def _persistent(call: Call, template: Template, setting: str, *, honour: bool) -
     return asked
 
 
-def _owned(call: Call, template: Template, size_mb: int) -> Image:
+def owned(call: Call, template: Template, size_mb: int) -> Image:
+    """A new image of the caller's, which no pool holds yet."""
     return Image(
         uid=call.uid,
         gid=call.gid,
@@ -85,12 +88,12 @@ def _owned(call: Call, template: Template, size_mb: int) -> Image:
     )
 
 
-def _charged(call: Call, image: Image, datastore: Datastore) -> Image:
-    """Make an image and charge its owner, or do neither."""
+def charged(call: Call, image: Image, datastore: Datastore, *, saving: bool = False) -> Image:
+    """Make an image and charge its owner, or do neither; `saving` is as for `images.create`."""
     image.datastore_id = datastore.id
     limits.charge(call.cloud, image.charge, call.uid, call.gid)
     try:
-        return create(call.cloud, image, datastore)
+        return create(call.cloud, image, datastore, saving=saving)
     except Refusal:
         limits.discharge(call.cloud, image.charge, call.uid, call.gid)
         raise
@@ -115,9 +118,9 @@ def allocate(call: Call, text: str, datastore_id: int, skip_check: bool = False)
         if name is not None:
             raise unauthorized(f"Template includes a restricted attribute {name}")
     call.authorize((Right.CREATE, call.may_create(Kind.IMAGE)), (Right.USE, datastore))
-    persistent = _persistent(call, template, "DEFAULT_IMAGE_PERSISTENT_NEW", honour=True)
+    persistent = default_persistent(call, template, "DEFAULT_IMAGE_PERSISTENT_NEW", honour=True)
     template.set("PERSISTENT", "YES" if persistent else "NO")
-    return _charged(call, _owned(call, template, size_mb), datastore).id
+    return charged(call, owned(call, template, size_mb), datastore).id
 
 
 def clone_image(call: Call, source: Image, name: str, datastore_id: int, *, persistent: bool) -> Image:
@@ -154,12 +157,12 @@ def clone_image(call: Call, source: Image, name: str, datastore_id: int, *, pers
     template.set("FORMAT", source.format)
     template.set("PATH", source.source)
     template.set("PERSISTENT", "YES" if source.persistent else "NO")
-    kept = persistent or _persistent(call, template, "DEFAULT_IMAGE_PERSISTENT", honour=False)
+    kept = persistent or default_persistent(call, template)
     template.set("PERSISTENT", "YES" if kept else "NO")
     check_clonable(source)
-    copy = _owned(call, template, source.size_mb)
+    copy = owned(call, template, source.size_mb)
     copy.fs, copy.cloning_id = source.fs, source.id
-    return _charged(call, copy, target)
+    return charged(call, copy, target)
 
 
 @method("one.image.clone", Kind.IMAGE, Right.USE)
@@ -217,7 +220,7 @@ def enable(call: Call, oid: int, enabled: bool) -> int:
     allowed = {ImageState.READY, ImageState.DISABLED, ImageState.ERROR}
     if image.state not in allowed:
         verb = "enable" if enabled else "disable"
-        raise internal(f"Could not {verb} image: Image cannot be in state {image.state.name}.")
+        raise internal(f"Could not {verb} image: Image cannot be in state {image.state.word}.")
     image.move_to(ImageState.READY if enabled else ImageState.DISABLED)
     return oid
 
@@ -235,6 +238,27 @@ def persistent(call: Call, oid: int, wanted: bool) -> int:
         raise internal("Datastore no longer exists.")
     if image.state in _BUSY:
         verb = "persistent" if wanted else "non-persistent"
-        raise internal(f"Could not make image {verb}: Image cannot be in state {image.state.name}.")
+        raise internal(f"Could not make image {verb}: Image cannot be in state {image.state.word}.")
     image.persistent = wanted
+    return oid
+
+
+_IN_IMAGE_DATASTORES = frozenset({ImageType.OS, ImageType.CDROM, ImageType.DATABLOCK})
+
+
+@method("one.image.chtype", Kind.IMAGE, Right.MANAGE)
+def change_type(call: Call, oid: int, text: str) -> int:
+    """Changes what an image is for; an empty type is OS."""
+    image = call.get(Image, oid)
+    if image.type in {ImageType.BACKUP, ImageType.FILESYSTEM}:
+        raise action(f"Cannot change type for{image.type.name} images.")
+    kind = ImageType.__members__.get(text.upper() or "OS")
+    disk = image.type in _IN_IMAGE_DATASTORES
+    fits = kind in _IN_IMAGE_DATASTORES if disk else kind is not None and kind.is_file
+    # oned takes a word that is no type for OS until it looks closely.
+    if not fits and not (disk and kind is None):
+        raise action("Cannot change image type to an incompatible type for the current datastore.")
+    if kind is None:
+        raise internal("known type ")
+    image.type = kind
     return oid

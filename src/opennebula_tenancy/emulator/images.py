@@ -4,6 +4,7 @@ They behave as with the dummy datastore driver: what is registered from a PATH h
 """
 
 import enum
+import time
 from typing import ClassVar
 
 import attrs
@@ -72,6 +73,11 @@ class ImageState(enum.IntEnum):
     LOCKED_USED = 9
     LOCKED_USED_PERS = 10
 
+    @property
+    def word(self) -> str:
+        """The state as refusals name it."""
+        return self.name.removesuffix("_PERS")
+
 
 _IN_USE = frozenset({ImageState.USED, ImageState.USED_PERS, ImageState.LOCKED_USED, ImageState.LOCKED_USED_PERS})
 _BEING_MADE = frozenset({ImageState.LOCKED, ImageState.LOCKED_USED, ImageState.LOCKED_USED_PERS})
@@ -132,8 +138,11 @@ class Image(PoolObject):
         """Enter a state and store it."""
         self.state = self.previous = state
 
-    def begin(self) -> None:
+    def begin(self, *, saving: bool = False) -> None:
         """Complete a new image from its template, whose NAME and TYPE are taken already.
+
+        Args:
+            saving: Whether a disk of a VM is saved as it.
 
         Raises:
             Refusal: The template contradicts itself, or says not what the image is made of (ALLOCATE).
@@ -152,7 +161,7 @@ class Image(PoolObject):
         self.path, self.source = template.take("PATH") or "", template.take("SOURCE") or ""
         self.format = template.take("FORMAT") or ""
         template.erase("TM_MAD")
-        if self.cloning_id != -1:
+        if self.cloning_id != -1 or saving:
             return
         if self.source:
             if self.path:
@@ -184,6 +193,17 @@ class Image(PoolObject):
             )
         )
 
+    def broken(self, cloud: Cloud, problem: str) -> None:
+        """Become ERROR: the driver failed. VMs that wait for it fail with it."""
+        if self.state not in _BEING_MADE or self.id not in cloud.pool(Image):
+            return
+        original = cloud.pool(Image).find(self.cloning_id)
+        if original is not None:
+            original.end_clone(self.id)
+        self.cloning_id = -1
+        self.template.set("ERROR", f"{time.ctime(cloud.now_s())} : {problem}")
+        self.move_to(ImageState.ERROR)
+
     def begin_clone(self, image_id: int) -> None:
         """Note that an image is being made of this one."""
         self.clones.add(image_id)
@@ -210,7 +230,7 @@ class Image(PoolObject):
         if self.state in _ONLY_ONCE and not shareable:
             raise not_allocated(f"Cannot acquire image {self.id}, it is persistent and already in use")
         if self.state in _UNUSABLE:
-            raise not_allocated(f"Cannot acquire image {self.id}, it is in state: {self.state.name}")
+            raise not_allocated(f"Cannot acquire image {self.id}, it is in state: {self.state.word}")
         self.vms.add(vm_id)
         if self.state is ImageState.READY:
             self.move_to(ImageState.USED_PERS if self.persistent else ImageState.USED)
@@ -262,13 +282,8 @@ class Image(PoolObject):
             disk.setdefault("MOUNT_TAG", self.template.text("MOUNT_TAG") or f"one-fs-{self.id}")
         _inherit(disk, self.template, _INHERITED_OF_IMAGE)
         if datastore is not None:
-            disk.update(
-                DATASTORE=datastore.name,
-                DATASTORE_ID=str(datastore.id),
-                TM_MAD=datastore.tm_mad,
-                CLUSTER_ID=",".join(map(str, sorted(datastore.clusters))),
-            )
-            _inherit(disk, datastore.template, ("CLONE_TARGET", "LN_TARGET", *_INHERITED_OF_DATASTORE))
+            describe_datastore(disk, datastore)
+            _inherit(disk, datastore.template, ("CLONE_TARGET", "LN_TARGET"))
 
     def _describe_changes(self, disk: Vector) -> None:
         """Whether the VM gets a copy, and whether what it changes is kept."""
@@ -308,6 +323,17 @@ class Image(PoolObject):
         )
 
 
+def describe_datastore(disk: Vector, datastore: Datastore) -> None:
+    """Write to a DISK vector which datastore it is in."""
+    disk.update(
+        DATASTORE=datastore.name,
+        DATASTORE_ID=str(datastore.id),
+        TM_MAD=datastore.tm_mad,
+        CLUSTER_ID=",".join(map(str, sorted(datastore.clusters))),
+    )
+    _inherit(disk, datastore.template, _INHERITED_OF_DATASTORE)
+
+
 def _inherit(disk: Vector, template: Template, names: tuple[str, ...]) -> None:
     for name in names:
         value = template.text(name)
@@ -315,10 +341,16 @@ def _inherit(disk: Vector, template: Template, names: tuple[str, ...]) -> None:
             disk[name] = value
 
 
-def create(cloud: Cloud, image: Image, datastore: Datastore) -> Image:
+def create(cloud: Cloud, image: Image, datastore: Datastore, *, saving: bool = False) -> Image:
     """Make an image of one that has an owner, a template and a size; it becomes READY one step later.
 
     Quotas are the caller's business.
+
+    Args:
+        cloud: The state.
+        image: The image.
+        datastore: Where it is to be.
+        saving: Whether a disk of a VM is saved as it; it is READY when that is done.
 
     Raises:
         Refusal: The name is taken or invalid, or the datastore is not for such images (ALLOCATE).
@@ -346,7 +378,7 @@ def create(cloud: Cloud, image: Image, datastore: Datastore) -> Image:
         raise not_allocated("Unknown type in template.")
     image.type, image.disk_type = kind, datastore.disk_type
     image.datastore_id, image.datastore_name = datastore.id, datastore.name
-    image.begin()
+    image.begin(saving=saving)
     if not image.template.storable:
         raise not_allocated("Error transforming the Image to XML.")
     image.regtime_s = image.modtime_s = cloud.now_s()
@@ -355,8 +387,25 @@ def create(cloud: Cloud, image: Image, datastore: Datastore) -> Image:
     original = pool.find(image.cloning_id)
     if original is not None:
         original.begin_clone(image.id)
-    cloud.later(cloud.config.step_s, lambda: image.made(cloud))
+    if not saving:
+        _make(cloud, image)
     return image
+
+
+def _make(cloud: Cloud, image: Image) -> None:
+    """Let the driver of the datastore make an image."""
+    if image.cloning_id != -1:
+        action, problem = "clone", f"Error cloning from Image {image.cloning_id}"
+    elif image.path:
+        action, problem = "cp", "Error copying image in the datastore"
+    else:
+        action, problem = "mkfs", "Error creating datablock"
+    outcome = cloud.driver_actions.take(action, image.id)
+    if outcome.message:
+        problem = f"{problem}: {outcome.message}"
+    end = (lambda: image.broken(cloud, problem)) if outcome.fails else (lambda: image.made(cloud))
+    if not outcome.hangs:
+        cloud.later(cloud.config.step_s if outcome.takes_s is None else outcome.takes_s, end)
 
 
 def check_clonable(original: Image | None) -> None:
@@ -368,7 +417,7 @@ def check_clonable(original: Image | None) -> None:
     if original is None:
         raise not_allocated("Cannot clone image, it does not exist")
     if original.state not in {ImageState.READY, ImageState.USED, ImageState.CLONE}:
-        raise not_allocated(f"Cannot clone image in state: {original.state.name}")
+        raise not_allocated(f"Cannot clone image in state: {original.state.word}")
 
 
 def begin_removal(cloud: Cloud, image: Image) -> None:

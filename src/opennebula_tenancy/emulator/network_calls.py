@@ -1,14 +1,21 @@
-"""Virtual networks: `one.vn.*`, `one.vnpool.info` (VirtualNetworkAPI.cc)."""
+"""Virtual networks: `one.vn.*`, `one.vnpool.info` (VirtualNetworkAPI.cc).
 
-from opennebula_tenancy.emulator import clusters, sharing, verbs
-from opennebula_tenancy.emulator.addresses import HOLD, AddressError, AddressRange
+Calls about their addresses are in `opennebula_tenancy.emulator.address_calls`.
+"""
+
+from collections.abc import Callable
+
+from opennebula_tenancy.emulator import clusters, limits, sharing, verbs
+from opennebula_tenancy.emulator.addresses import Holder
 from opennebula_tenancy.emulator.calls import Call, method
 from opennebula_tenancy.emulator.clusters import Cluster
 from opennebula_tenancy.emulator.errors import Refusal, action, internal, unauthorized
 from opennebula_tenancy.emulator.kinds import Kind, Right
-from opennebula_tenancy.emulator.networks import NetworkState, VirtualNetwork, create
+from opennebula_tenancy.emulator.networks import NetworkState, VirtualNetwork, create, error_message, leases
+from opennebula_tenancy.emulator.propagation import commit_network, retry_network
+from opennebula_tenancy.emulator.state import Cloud
 from opennebula_tenancy.emulator.syntax import parsed
-from opennebula_tenancy.emulator.template import Template, Vector, restricted_in
+from opennebula_tenancy.emulator.template import restricted_in
 from opennebula_tenancy.emulator.vdcs import forget_resource
 
 
@@ -38,12 +45,6 @@ def delete(call: Call, oid: int) -> int:
     """Deletes a virtual network, which is gone one step later."""
     cloud = call.cloud
 
-    def gone(network: VirtualNetwork) -> None:
-        if network.id in cloud.pool(VirtualNetwork):
-            cloud.pool(VirtualNetwork).remove(network)
-            clusters.leave(cloud, Kind.NET, oid)
-            forget_resource(cloud, Kind.NET, oid)
-
     def drop(network: VirtualNetwork) -> None:
         if network.used:
             raise action("Can not remove a virtual network with leases in use")
@@ -51,9 +52,23 @@ def delete(call: Call, oid: int) -> int:
             raise action(f"Can not remove a Virtual Network, wrong state {network.state.name}")
         network.ranges.clear()
         network.move_to(NetworkState.LOCK_DELETE)
-        cloud.later(cloud.config.step_s, lambda: gone(network))
+        cloud.later(cloud.config.step_s, lambda: _gone(cloud, network))
 
     return verbs.delete(call, VirtualNetwork, oid, drop)
+
+
+def _gone(cloud: Cloud, network: VirtualNetwork) -> None:
+    """Forget a network; what it reserved of another is free again."""
+    if network.id not in cloud.pool(VirtualNetwork):
+        return
+    cloud.pool(VirtualNetwork).remove(network)
+    clusters.leave(cloud, Kind.NET, network.id)
+    forget_resource(cloud, Kind.NET, network.id)
+    parent = cloud.pool(VirtualNetwork).find(network.parent)
+    if parent is not None:
+        holder = Holder(Kind.NET, network.id)
+        freed = sum(found.release_all(holder) for found in parent.ranges.values())
+        limits.discharge(cloud, leases(parent, freed), network.uid, network.gid)
 
 
 @method("one.vn.info", Kind.NET, Right.USE, ignores_lock=True)
@@ -64,8 +79,13 @@ def info(call: Call, oid: int, decrypt: bool = False) -> str:  # noqa: ARG001 - 
         call.authorize((Right.MANAGE, network))
     except Refusal:
         seen = {kind: _seen(call, kind) for kind in (Kind.VM, Kind.VROUTER)}
-        return network.body({**seen, Kind.NET: frozenset()})
+        return network.body({**seen, Kind.NET: _reserved(call)})
     return network.body(dict.fromkeys((Kind.VM, Kind.VROUTER, Kind.NET)))
+
+
+def _reserved(call: Call) -> frozenset[int]:
+    """Ids of the reservations that the caller may see."""
+    return frozenset(network.id for network in call.visible(VirtualNetwork) if network.parent != -1)
 
 
 def _seen(call: Call, kind: Kind) -> frozenset[int]:
@@ -81,101 +101,63 @@ def pool_info(call: Call, flag: int, start: int, end: int) -> str:
     return verbs.pool_xml("VNET_POOL", bodies)
 
 
-sharing.declare("vn", VirtualNetwork, chown=verbs.chown)
+def _updated(cloud: Cloud, network: VirtualNetwork) -> None:
+    if network.template.vector("VNET_UPDATE") is not None:
+        commit_network(cloud, network)
 
 
-# Address ranges and leases
+def _chown(call: Call, kind: type[VirtualNetwork], oid: int, uid: int, gid: int) -> None:
+    """Give a network to others; a reservation counts in their quotas then."""
+    network, uid, gid = verbs.check_owners(call, kind, oid, uid, gid)
+    parent = call.cloud.pool(VirtualNetwork).find(network.parent)
+    if parent is not None:
+        taken = leases(parent, sum(found.size for found in network.ranges.values()))
+        limits.charge(call.cloud, taken, uid, gid)
+        limits.discharge(call.cloud, taken, network.uid if uid != -1 else -1, network.gid if gid != -1 else -1)
+    verbs.set_owners(call, network, uid, gid)
 
 
-def _edited(call: Call, oid: int, text: str) -> tuple[VirtualNetwork, Template]:
-    """A network that is ready to be changed, and the template that says how."""
+sharing.declare("vn", VirtualNetwork, chown=_chown, updated=_updated)
+
+
+# Recovery
+
+
+def _fail(cloud: Cloud, network: VirtualNetwork) -> None:
+    network.template.set("ERROR", error_message(cloud, "Failure forced by user"))
+    network.move_to(NetworkState.ERROR)
+
+
+def _succeed(cloud: Cloud, network: VirtualNetwork) -> None:
+    network.template.erase("ERROR")
+    if network.state is NetworkState.LOCK_DELETE:
+        _gone(cloud, network)
+        return
+    if network.state is NetworkState.UPDATE_FAILURE:
+        network.vms.updated |= network.vms.outdated
+        network.vms.outdated.clear()
+    network.move_to(NetworkState.READY)
+
+
+_MAKING = frozenset({NetworkState.INIT, NetworkState.LOCK_CREATE, NetworkState.LOCK_DELETE})
+_RECOVERIES: tuple[tuple[str, frozenset[NetworkState], Callable[[Cloud, VirtualNetwork], None]], ...] = (
+    ("failure", _MAKING, _fail),
+    ("success", _MAKING | {NetworkState.ERROR, NetworkState.UPDATE_FAILURE}, _succeed),
+    ("delete", _MAKING | {NetworkState.ERROR}, _gone),
+    ("retry", frozenset({NetworkState.UPDATE_FAILURE}), retry_network),
+)
+
+
+@method("one.vn.recover", Kind.NET, Right.MANAGE)
+def recover(call: Call, oid: int, operation: int) -> int:
+    """Recovers a virtual network: failure (0), success (1), delete (2), retry (3)."""
+    if not 0 <= operation < len(_RECOVERIES):
+        raise action("Wrong recovery operation code")
     network = call.get(VirtualNetwork, oid)
-    template = parsed(text)
-    if network.state not in {NetworkState.READY, NetworkState.UPDATE_FAILURE}:
-        raise action(f"Could not execute {call.method.name}Virtual Network is in wrong state: {network.state.name}")
-    return network, template
-
-
-@method("one.vn.add_ar", Kind.NET, Right.ADMIN)
-def add_ar(call: Call, oid: int, text: str) -> int:
-    """Adds an address range to a virtual network."""
-    network, template = _edited(call, oid, text)
-    if not call.is_admin:
-        names = call.cloud.config.restricted.get(Kind.NET, {})
-        name = restricted_in(template, {"AR": names.get("AR", frozenset())})
-        if name is not None:
-            raise unauthorized(f"AR includes a restricted attribute {name}")
-    vector = template.vector("AR")
-    if vector is None:
-        raise internal("Wrong AR definition. AR vector attribute is missing.")
-    try:
-        network.add_range(vector)
-    except AddressError as error:
-        raise internal(str(error)) from error
-    return oid
-
-
-@method("one.vn.rm_ar", Kind.NET, Right.ADMIN)
-def rm_ar(call: Call, oid: int, ar_id: int, force: bool = False) -> int:
-    """Removes an address range from a virtual network."""
-    network = call.get(VirtualNetwork, oid)
-    if network.state not in {NetworkState.READY, NetworkState.UPDATE_FAILURE}:
-        raise action(
-            f"Could not remove Adress Range, Virtual Network is in wrong state: {network.state.name}",
-        )
-    found = network.ranges.get(ar_id)
-    if found is None:
-        raise internal("Address Range does not exist")
-    if found.used and not force:
-        raise internal("Address Range has leases in use")
-    del network.ranges[ar_id]
-    # The next range gets the id behind the last one there is, as after oned reads the network back.
-    network.next_range = max(network.ranges, default=-1) + 1
-    return oid
-
-
-def _lease(template: Template) -> Vector:
-    """The only address that a LEASES vector names, with its AR_ID if it has one."""
-    lease = template.vector("LEASES")
-    if lease is None:
-        raise internal("Empty lease description.")
-    named = [name for name in ("IP", "IP6", "MAC") if lease.get(name)]
-    if not named:
-        raise internal("Missing MAC, IP or IP6.")
-    if len(named) > 1:
-        raise internal("Only one attribute MAC, IP or IP6 can be set.")
-    return lease
-
-
-def _ranges(network: VirtualNetwork, lease: Vector) -> list[AddressRange]:
-    ar_id = lease.get("AR_ID", "").strip()
-    chosen = int(ar_id) if ar_id.isascii() and ar_id.isdigit() else None
-    return [found for found in network.ranges.values() if chosen in {None, found.id}]
-
-
-@method("one.vn.hold", Kind.NET, Right.MANAGE)
-def hold(call: Call, oid: int, text: str) -> int:
-    """Holds a virtual network lease as used, in every range that has the address."""
-    network, template = _edited(call, oid, text)
-    lease = _lease(template)
-    held = False
-    for found in _ranges(network, lease):
-        index = found.index_of(lease, free=True)
-        if index is not None and index not in found.holders:
-            found.hold(index, HOLD)
-            held = True
-    if not held:
-        raise internal("Address is not part of the address range or in use.")
-    return oid
-
-
-@method("one.vn.release", Kind.NET, Right.MANAGE)
-def release(call: Call, oid: int, text: str) -> int:
-    """Releases a virtual network lease on hold; one that is not held is no error."""
-    network, template = _edited(call, oid, text)
-    lease = _lease(template)
-    for found in _ranges(network, lease):
-        index = found.index_of(lease, free=False)
-        if index is not None:
-            found.release(index, HOLD)
+    name, states, recovered = _RECOVERIES[operation]
+    if name == "success":
+        network.template.erase("ERROR")
+    if network.state not in states:
+        raise internal(f"Could not perform 'recover {name}' on VN {oid}, wrong state {network.state.name}.")
+    recovered(call.cloud, network)
     return oid

@@ -23,8 +23,10 @@ from opennebula_tenancy.emulator.drivers import NETWORK_DRIVERS
 from opennebula_tenancy.emulator.errors import internal
 from opennebula_tenancy.emulator.kinds import Kind
 from opennebula_tenancy.emulator.markup import cdata, ids
+from opennebula_tenancy.emulator.quotas import Charge
 from opennebula_tenancy.emulator.state import Cloud, PoolObject, name_problem
 from opennebula_tenancy.emulator.template import Template, Vector
+from opennebula_tenancy.emulator.vm_updates import VmUpdates
 
 
 INHERITED = (
@@ -35,6 +37,13 @@ INHERITED = (
     *("QINQ_TYPE", "TRUST", "SPOOFCHK"),
 )
 """Attributes that a NIC takes from its network (INHERIT_VNET_ATTR of a stock oned.conf)."""
+
+_FOR_NICS = (
+    *("PHYDEV", "MTU", "VLAN_ID", "QINQ_TYPE", "CVLANS", "VLAN_TAGGED_ID", "OUTER_VLAN_ID", "INBOUND_AVG_BW"),
+    *("INBOUND_PEAK_BW", "INBOUND_PEAK_KB", "OUTBOUND_AVG_BW", "OUTBOUND_PEAK_BW", "OUTBOUND_PEAK_KB", "SPOOFCHK"),
+    "TRUST",
+)
+"""Attributes of a network whose changes come to the NICs of running VMs."""
 
 _FIRST_VLAN = 2
 _WITH_PHYDEV = frozenset({"vxlan", "802.1Q"})
@@ -75,8 +84,9 @@ class VirtualNetwork(PoolObject):
         automatic: Which of VLAN_ID and OUTER_VLAN_ID were chosen by the server.
         ranges: Address ranges by AR_ID.
         next_range: AR_ID of the next range.
-        vms: VMs with a NIC in it.
+        vms: VMs with a NIC in it, by whether they have its last change.
         routers: Virtual routers with a NIC in it.
+        parent: The network that its addresses were reserved of, -1 for none.
     """
 
     kind: ClassVar[Kind] = Kind.NET
@@ -93,13 +103,19 @@ class VirtualNetwork(PoolObject):
     automatic: set[str] = attrs.field(factory=set)
     ranges: dict[int, AddressRange] = attrs.field(factory=dict)
     next_range: int = 0
-    vms: set[int] = attrs.field(factory=set)
+    vms: VmUpdates = attrs.field(factory=VmUpdates)
     routers: set[int] = attrs.field(factory=set)
+    parent: int = -1
 
     @property
     def cluster_ids(self) -> frozenset[int]:
         """Its clusters."""
         return frozenset(self.clusters)
+
+    @property
+    def is_apart(self) -> bool:
+        """Rules on all networks and on those of a cluster say nothing about reservations."""
+        return self.parent != -1
 
     @property
     def used(self) -> int:
@@ -199,7 +215,7 @@ class VirtualNetwork(PoolObject):
             return
         vectors = self.template.vectors("AR")
         self.template.erase("AR")
-        self.template_updated(cloud, self.template)
+        self.template_updated(cloud, self.template.copy())
         problem = None
         for vector in vectors:
             try:
@@ -222,9 +238,20 @@ class VirtualNetwork(PoolObject):
         self.ranges[made.id] = made
         self.next_range += 1
 
-    def template_updated(self, cloud: Cloud, old: Template) -> None:  # noqa: ARG002 - mirrored as it is now
-        """Mirror the template's attributes, and write back those that an update cannot change."""
+    def template_updated(self, cloud: Cloud, old: Template) -> None:  # noqa: ARG002 - every object is told so
+        """Mirror the template's attributes, write back those that an update cannot change, and note what VMs get.
+
+        VNET_UPDATE holds the old values of what changed for NICs until their VMs have the new ones.
+        """
         template = self.template
+        template.erase("VNET_UPDATE")
+        changed = Vector()
+        for name in _FOR_NICS:
+            before, now = old.text(name), template.text(name)
+            if (now is not None and now != before) or (now is None and before):
+                changed[name] = before or ""
+        if changed:
+            template.set("VNET_UPDATE", changed)
         template.erase("TEMPLATE_ID")
         driver = template.text("VN_MAD") or ""
         if not driver:
@@ -249,6 +276,27 @@ class VirtualNetwork(PoolObject):
         template.set("BRIDGE_TYPE", self.bridge_type)
         template.set("PHYDEV", self.phydev)
         template.set("BRIDGE", self.bridge)
+
+    def change_nics(self, nics: list[Vector]) -> Vector:
+        """Write to NICs what changed (VNET_UPDATE), but to none that has a value of its own.
+
+        Args:
+            nics: The NICs of a VM, of which those in other networks are passed over.
+
+        Returns:
+            The old values, empty when none of the NICs is in this network.
+        """
+        old = self.template.vector("VNET_UPDATE") or Vector()
+        mine = [nic for nic in nics if nic.get("NETWORK_ID") == str(self.id)]
+        for nic in mine:
+            found = self.ranges.get(int(nic.get("AR_ID", "-1")))
+            for name in [name for name in old if name not in nic or nic[name] == old[name]]:
+                value = found.attributes.get(name) if found is not None else None
+                value = self.template.text(name) if value is None else value
+                nic.pop(name, None)
+                if value is not None:
+                    nic[name] = value
+        return old if mine else Vector()
 
     # Leases
 
@@ -285,6 +333,8 @@ class VirtualNetwork(PoolObject):
                 nic[name] = value
         if not nic.get("TARGET"):
             nic["TARGET"] = f"one-{vm_id}-{nic['NIC_ID']}"
+        if self.parent != -1:
+            nic["PARENT_NETWORK_ID"] = str(self.parent)
         nic["CLUSTER_ID"] = ",".join(map(str, sorted(self.clusters)))
         if self.bridge_type:
             nic["BRIDGE_TYPE"] = self.bridge_type
@@ -304,13 +354,36 @@ class VirtualNetwork(PoolObject):
         if found is not None:
             groups |= found.security_groups
         nic["SECURITY_GROUPS"] = ",".join(map(str, sorted(groups)))
-        self.vms.add(vm_id)
+        self.vms.updated.add(vm_id)
         return True
+
+    def join_router_nic(self, nic: Vector, router_id: int) -> bool:
+        """Put the NIC of a virtual router into the network: a floating one gets an address, others when VMs are made.
+
+        Args:
+            nic: The NIC vector.
+            router_id: The virtual router.
+
+        Returns:
+            Whether there was an address for it.
+        """
+        nic.update(NETWORK=self.name, NETWORK_ID=str(self.id))
+        if nic.get("FLOATING_IP", "").upper() == "YES" and not self.lease(nic, Holder(Kind.VROUTER, router_id)):
+            return False
+        self.routers.add(router_id)
+        return True
+
+    def forget_vm(self, vm_id: int) -> None:
+        """Forget a VM of which a NIC left, even if it has others, as oned does."""
+        if self.vms.drop(vm_id) is self.vms.error and not self.vms.error and self.state is NetworkState.UPDATE_FAILURE:
+            self.move_to(NetworkState.READY)
 
     def release(self, nic: Vector, holder: Holder) -> None:
         """Take back the address that a NIC holds."""
         found = self.ranges.get(int(nic.get("AR_ID", "-1")))
-        address = Vector((name, nic[name]) for name in ("IP" if nic.get("SHARED") == "YES" else "MAC",) if name in nic)
+        mac = "VROUTER_MAC" if holder.kind is Kind.VROUTER else "MAC"
+        name, held = ("IP", nic.get("IP")) if nic.get("SHARED") == "YES" else ("MAC", nic.get(mac))
+        address = Vector({name: held}) if held else Vector()
         index = found.index_of(address, free=False) if found is not None and address else None
         if found is not None and index is not None:
             found.release(index, holder)
@@ -329,18 +402,21 @@ class VirtualNetwork(PoolObject):
         def text(name: str, value: str) -> str:
             return f"<{name}>{cdata(value)}</{name}>" if value else f"<{name}/>"
 
+        parent = (
+            "<PARENT_NETWORK_ID/>" if self.parent == -1 else f"<PARENT_NETWORK_ID>{self.parent}</PARENT_NETWORK_ID>"
+        )
         return (
             f"<VNET><ID>{self.id}</ID><UID>{self.uid}</UID><GID>{self.gid}</GID><UNAME>{self.uname}</UNAME>"
             f"<GNAME>{self.gname}</GNAME><NAME>{self.name}</NAME>{self.lock_xml()}{self.permissions.xml()}"
             f"{ids('CLUSTERS', self.clusters)}<BRIDGE>{cdata(self.bridge)}</BRIDGE>"
             f"<BRIDGE_TYPE>{cdata(self.bridge_type)}</BRIDGE_TYPE><STATE>{cdata(self.state.value)}</STATE>"
-            f"<PREV_STATE>{cdata(self.previous.value)}</PREV_STATE><PARENT_NETWORK_ID/><TEMPLATE_ID/>"
+            f"<PREV_STATE>{cdata(self.previous.value)}</PREV_STATE>{parent}<TEMPLATE_ID/>"
             f"{text('VN_MAD', self.vn_mad)}{text('PHYDEV', self.phydev)}{text('VLAN_ID', self.vlan_id)}"
             f"{text('OUTER_VLAN_ID', self.outer_vlan_id)}"
             f"<VLAN_ID_AUTOMATIC>{int('VLAN_ID' in self.automatic)}</VLAN_ID_AUTOMATIC>"
             f"<OUTER_VLAN_ID_AUTOMATIC>{int('OUTER_VLAN_ID' in self.automatic)}</OUTER_VLAN_ID_AUTOMATIC>"
-            f"<USED_LEASES>{self.used}</USED_LEASES>{ids('VROUTERS', self.routers)}{ids('UPDATED_VMS', self.vms)}"
-            f"{ids('OUTDATED_VMS', ())}{ids('UPDATING_VMS', ())}{ids('ERROR_VMS', ())}{self.template.xml()}"
+            f"<USED_LEASES>{self.used}</USED_LEASES>{ids('VROUTERS', self.routers)}{self.vms.xml()}"
+            f"{self.template.xml()}"
             f"<AR_POOL>{ranges}</AR_POOL></VNET>"
         )
 
@@ -371,3 +447,14 @@ def create(cloud: Cloud, network: VirtualNetwork, cluster_ids: Collection[int]) 
         clusters.join(cloud, cluster_id, Kind.NET, network.id)
     cloud.later(cloud.config.step_s, lambda: network.made(cloud))
     return network
+
+
+def drop(cloud: Cloud, network: VirtualNetwork) -> None:
+    """Forget a network."""
+    cloud.pool(VirtualNetwork).remove(network)
+    clusters.leave(cloud, Kind.NET, network.id)
+
+
+def leases(network: VirtualNetwork, count: int) -> Charge:
+    """What a number of addresses of a network counts in quotas."""
+    return Charge(leases=(str(network.id),) * count)

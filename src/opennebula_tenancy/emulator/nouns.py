@@ -2,6 +2,7 @@
 
 from opennebula_tenancy.emulator import (
     acls,
+    address_calls,
     backupjobs,
     clusters,
     datastores,
@@ -12,14 +13,23 @@ from opennebula_tenancy.emulator import (
     images,
     network_calls,
     networks,
+    nic_calls,
+    nic_groups,
+    recovery,
+    reservations,
+    secgroup_calls,
     secgroups,
     system,
     users,
     vdcs,
+    vm_actions,
     vm_calls,
+    vm_configuration,
+    vm_disk_calls,
+    vm_sizes,
     vmgroups,
     vmtemplates,
-    vrouters,
+    vrouter_calls,
     zones,
 )
 from opennebula_tenancy.emulator.config import Config
@@ -30,8 +40,19 @@ from opennebula_tenancy.emulator.template import Template, Vector
 
 NOUNS = (
     *(groups, users, acls, zones, clusters, hosts, datastores, vdcs, system),
-    *(secgroups, image_calls, network_calls, vmtemplates, vm_calls),
-    *(vmgroups, vrouters, backupjobs, documents),
+    *(
+        secgroup_calls,
+        image_calls,
+        network_calls,
+        address_calls,
+        reservations,
+        vmtemplates,
+        vm_calls,
+        nic_calls,
+        nic_groups,
+    ),
+    *(vm_actions, vm_configuration, vm_disk_calls, vm_sizes, recovery),
+    *(vmgroups, vrouter_calls, backupjobs, documents),
 )
 """The modules that declare methods. What a noun has in a new cloud is made in this order."""
 
@@ -48,6 +69,8 @@ _BOOTSTRAPS = (
 
 
 _IMAGE_DATASTORE_ID = 1
+ROUTER_TEMPLATE_ID = 8
+"""The template for virtual routers of a populated cloud."""
 
 
 def new_cloud(config: Config) -> Cloud:
@@ -62,8 +85,8 @@ def new_cloud(config: Config) -> Cloud:
 def populate(cloud: Cloud) -> None:
     """Add what a small cloud has: dummy drivers, hosts in clusters 0 and 100, and what to build VMs of.
 
-    That is an image of 2048 MB, a VM template with it (1 core, 512 MB), and a network of 20 addresses in both clusters
-    from which tenants get their floating addresses.
+    That is an image of 2048 MB, a VM template with it (1 core, 512 MB), a template for virtual routers (id 8, half a
+    core, 256 MB), and a network of 20 addresses in both clusters from which tenants get their floating addresses.
     """
     for oid in (0, 1, 2):
         datastores.use_dummy_drivers(cloud, oid)
@@ -97,6 +120,7 @@ def _add_building_blocks(cloud: Cloud, cluster_ids: tuple[int, ...]) -> None:
             permissions=Permissions(group_u=1, other_u=1),
         ),
     )
+    _add_router_template(cloud, image.id)
     network = networks.VirtualNetwork(
         template=Template(
             [
@@ -114,3 +138,16 @@ def _add_building_blocks(cloud: Cloud, cluster_ids: tuple[int, ...]) -> None:
         gname="oneadmin",
     )
     networks.create(cloud, network, cluster_ids)
+
+
+def _add_router_template(cloud: Cloud, image_id: int) -> None:
+    context = Vector(NETWORK="YES", SSH_PUBLIC_KEY="$USER[SSH_PUBLIC_KEY]", START_SCRIPT="sysctl -w vm.swappiness=10")
+    text = [("NAME", "router"), ("VROUTER", "YES"), ("CPU", "0.5"), ("MEMORY", "256")]
+    made = vmtemplates.VmTemplate(
+        uname="oneadmin",
+        gname="oneadmin",
+        template=Template([*text, ("DISK", Vector(IMAGE_ID=str(image_id))), ("CONTEXT", context)]),
+        permissions=Permissions(group_u=1, other_u=1),
+    )
+    cloud.pool(vmtemplates.VmTemplate).next_id = ROUTER_TEMPLATE_ID
+    vmtemplates.create(cloud, made)

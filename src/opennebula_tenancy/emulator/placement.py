@@ -4,6 +4,7 @@ It needs a host and a system datastore that its owner may use, that its networks
 """
 
 import time
+from typing import TypeVar
 
 import attrs
 
@@ -15,7 +16,12 @@ from opennebula_tenancy.emulator.kinds import Right
 from opennebula_tenancy.emulator.requirements import matches
 from opennebula_tenancy.emulator.state import Cloud, PoolObject
 from opennebula_tenancy.emulator.users import User
-from opennebula_tenancy.emulator.vms import VirtualMachine
+from opennebula_tenancy.emulator.vms import VirtualMachine, system_disk_mb
+
+
+_P = TypeVar("_P", Host, Datastore)
+_MESSAGE_LENGTH = 100
+"""Characters that SCHED_MESSAGE and ERROR have room for (MAX_ERROR_MSG_LENGTH)."""
 
 
 @attrs.frozen
@@ -58,21 +64,38 @@ def find(cloud: Cloud, vm: VirtualMachine) -> Place:
     if not hosts:
         raise NoPlace("Cannot dispatch VM: User is not authorized to use any host")
     clusters = reachable_clusters(vm)
-    wanted = vm.template.text("SCHED_REQUIREMENTS") or ""
-    try:
-        hosts = [
-            host
-            for host in hosts
-            if (clusters is None or host.cluster_id in clusters) and matches(wanted, host.xml(cloud))
-        ]
-    except ValueError as error:
-        raise NoPlace(f"Cannot dispatch VM: Error in SCHED_REQUIREMENTS: '{wanted}', error: {error}") from error
+    hosts = [host for host in hosts if clusters is None or host.cluster_id in clusters]
+    hosts = _meeting(cloud, vm, "REQUIREMENTS", hosts)
     if not hosts:
         raise NoPlace("Cannot dispatch VM: No host meets SCHED_REQUIREMENTS")
     systems = [found for found in systems if _may(cloud, vm, Right.USE, found)]
     if not systems:
         raise NoPlace("Cannot dispatch VM: User is not authorized to use any system datastore")
+    systems = _meeting(cloud, vm, "DS_REQUIREMENTS", systems)
+    if not systems:
+        raise NoPlace("Cannot dispatch VM: No system datastore meets SCHED_DS_REQUIREMENTS")
     return _with_room(vm, hosts, systems)
+
+
+def _meeting(cloud: Cloud, vm: VirtualMachine, what: str, places: list[_P]) -> list[_P]:
+    """The hosts or datastores that meet the VM's own requirements.
+
+    Args:
+        cloud: The state.
+        vm: The VM.
+        what: REQUIREMENTS of hosts, or DS_REQUIREMENTS.
+        places: What there is to choose from.
+
+    Raises:
+        NoPlace: The requirements do not parse.
+    """
+    wanted = vm.template.text(f"SCHED_{what}") or ""
+    try:
+        return [place for place in places if matches(wanted, place.xml(cloud))]
+    except ValueError as error:
+        automatic = vm.body.text(f"AUTOMATIC_{what}")
+        whole = f"{automatic} & ( {wanted} )" if automatic else wanted
+        raise NoPlace(f"Cannot dispatch VM: Error in SCHED_{what}: '{whole}', error: {error}") from error
 
 
 def _with_room(vm: VirtualMachine, hosts: list[Host], systems: list[Datastore]) -> Place:
@@ -84,12 +107,13 @@ def _with_room(vm: VirtualMachine, hosts: list[Host], systems: list[Datastore]) 
         if shortage is not None:
             what = "CPU" if shortage.startswith("Not enough CPU") else "MEMORY"
             short.setdefault(what, []).append(host.id)
-        elif reached:
-            places.append(Place(host, reached[0]))
+        else:
+            places += [Place(host, found) for found in reached if found.free_mb >= system_disk_mb(vm.body)][:1]
     if places:
         return min(places, key=lambda place: (place.host.running_vms, -place.host.id))
     if not short:
-        raise NoPlace("Cannot dispatch VM: No system datastore meets SCHED_DS_REQUIREMENTS")
+        ids = sorted(found.id for found in systems)
+        raise NoPlace(f"[DS] Not enough capacity on datastores: {','.join(map(str, ids))}")
     lines = [f"[HOST] Not enough {what} on hosts: {','.join(map(str, ids))}" for what, ids in sorted(short.items())]
     raise NoPlace("\n".join(lines))
 
@@ -103,5 +127,6 @@ def _may(cloud: Cloud, vm: VirtualMachine, right: Right, target: PoolObject) -> 
 
 
 def dated(cloud: Cloud, text: str) -> str:
-    """A text as SCHED_MESSAGE shows it, behind the time."""
-    return f"{time.ctime(cloud.now_s())}: {text}"
+    """A text as SCHED_MESSAGE and ERROR show it: behind the time, and cut as oned cuts it."""
+    tail = "... see more details in VM log" if len(text) >= _MESSAGE_LENGTH else ""
+    return f"{time.ctime(cloud.now_s())}: {text[:_MESSAGE_LENGTH]}{tail}"

@@ -11,7 +11,15 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<quoted>\"[^\"]*\")|(?P<number>-?\d+(?:\.\d+)?)(?![\w\-.])|(?P<name>[A-Za-z0-9_][\w\-./]*)"
     r"|(?P<sign>@>|!=|[=<>!&|()]))"
 )
-_PATHS = ("./TEMPLATE/", "./HOST_SHARE/", "./HOST_SHARE/DATASTORES/", "./")
+_PATHS = (
+    "./TEMPLATE/",
+    "./HOST_SHARE/",
+    "./HOST_SHARE/DATASTORES/",
+    "./MONITORING/CAPACITY/",
+    "./MONITORING/SYSTEM/",
+    "./",
+)
+"""Where an attribute is looked for (Host.cc); the first place that has it counts."""
 
 
 def matches(expression: str, body: str) -> bool:

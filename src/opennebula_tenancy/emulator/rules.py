@@ -76,6 +76,7 @@ class Subject:
         cluster_ids: The clusters it is in.
         permissions: Its permissions.
         locked: The right from which on it is locked, 0 when it is not.
+        is_apart: Whether rules on all of its kind and on clusters are not about it.
     """
 
     kind: Kind | None
@@ -85,6 +86,7 @@ class Subject:
     cluster_ids: frozenset[int] = frozenset()
     permissions: Permissions = attrs.field(factory=Permissions)
     locked: int = 0
+    is_apart: bool = False
 
     @property
     def bit(self) -> int:
@@ -318,10 +320,11 @@ class AclRules:
             wanted.add(bit | INDIVIDUAL | subject.oid)
         if subject.gid >= 0:
             wanted.add(bit | GROUP | subject.gid)
-        wanted.update(bit | CLUSTER | cluster_id for cluster_id in subject.cluster_ids)
+        clusters = frozenset() if subject.is_apart else subject.cluster_ids
+        wanted.update(bit | CLUSTER | cluster_id for cluster_id in clusters)
         every = bit | ALL
         for rule in self._of(uid, gids, right):
-            if rule.resource & every == every:
+            if rule.resource & every == every and not subject.is_apart:
                 return True
             low = rule.resource & (bit | _ID_MASK)
             if any(rule.resource & selector and low | selector in wanted for selector in (INDIVIDUAL, GROUP, CLUSTER)):
@@ -351,14 +354,17 @@ class AclRules:
     def reach(self, uid: int, gids: frozenset[int], kind: Kind) -> Reach:
         """The objects of a kind that rules let somebody use."""
         found: dict[int, set[int]] = {GROUP: set(), CLUSTER: set(), INDIVIDUAL: set()}
+        everything = False
         for rule in self._of(uid, gids, Right.USE):
             if not rule.resource & kind.bit:
                 continue
-            if rule.resource & ALL:
-                return Reach(everything=True)
+            everything = everything or bool(rule.resource & ALL)
             for selector, members in found.items():
                 if rule.resource & selector:
                     members.add(rule.id_of_resource)
         return Reach(
-            oids=frozenset(found[INDIVIDUAL]), gids=frozenset(found[GROUP]), cluster_ids=frozenset(found[CLUSTER])
+            everything=everything,
+            oids=frozenset(found[INDIVIDUAL]),
+            gids=frozenset(found[GROUP]),
+            cluster_ids=frozenset(found[CLUSTER]),
         )

@@ -1,4 +1,4 @@
-"""Security groups: `one.secgroup.*`, `one.secgrouppool.info` (SecurityGroup.cc, SecurityGroupAPI.cc)."""
+"""Security groups as objects (SecurityGroup.cc); the calls are in `opennebula_tenancy.emulator.secgroup_calls`."""
 
 import re
 import socket
@@ -7,16 +7,13 @@ from typing import ClassVar
 
 import attrs
 
-from opennebula_tenancy.emulator import sharing, verbs
 from opennebula_tenancy.emulator.addresses import unsigned
-from opennebula_tenancy.emulator.calls import Call, method
 from opennebula_tenancy.emulator.errors import internal
-from opennebula_tenancy.emulator.kinds import Kind, Right
-from opennebula_tenancy.emulator.markup import ids
+from opennebula_tenancy.emulator.kinds import Kind
 from opennebula_tenancy.emulator.rules import Permissions
-from opennebula_tenancy.emulator.state import Cloud, PoolObject, name_problem
-from opennebula_tenancy.emulator.syntax import parsed
+from opennebula_tenancy.emulator.state import Cloud, PoolObject
 from opennebula_tenancy.emulator.template import Template, Vector, integer
+from opennebula_tenancy.emulator.vm_updates import VmUpdates
 
 
 DEFAULT_ID = 0
@@ -110,24 +107,24 @@ class SecurityGroup(PoolObject):
     """A security group.
 
     Attributes:
-        vms: The VMs that have its rules.
+        vms: The VMs that have its rules, by whether they have the present ones.
     """
 
     kind: ClassVar[Kind] = Kind.SECGROUP
 
-    vms: set[int] = attrs.field(factory=set)
+    vms: VmUpdates = attrs.field(factory=VmUpdates)
 
     def xml(self, cloud: Cloud) -> str:  # noqa: ARG002 - every object reads so
         """The body."""
         return (
             f"<SECURITY_GROUP><ID>{self.id}</ID><UID>{self.uid}</UID><GID>{self.gid}</GID><UNAME>{self.uname}</UNAME>"
             f"<GNAME>{self.gname}</GNAME><NAME>{self.name}</NAME>{self.permissions.xml()}"
-            f"{ids('UPDATED_VMS', self.vms)}{ids('OUTDATED_VMS', ())}{ids('UPDATING_VMS', ())}{ids('ERROR_VMS', ())}"
+            f"{self.vms.xml()}"
             f"{self.template.xml()}</SECURITY_GROUP>"
         )
 
     def template_updated(self, cloud: Cloud, old: Template) -> None:  # noqa: ARG002 - every object is told so
-        """Check the new rules. VMs get them at once: the dummy drivers take no time."""
+        """Check the new rules."""
         check_rules(self.template)
 
     def rules(self) -> list[Vector]:
@@ -154,73 +151,3 @@ def bootstrap(cloud: Cloud) -> None:
     pool = cloud.pool(SecurityGroup)
     pool.add(default)
     pool.next_id = 100
-
-
-@method("one.secgroup.allocate", Kind.SECGROUP, Right.CREATE)
-def allocate(call: Call, text: str) -> int:
-    """Allocates a new security group."""
-    template = parsed(text)
-    call.authorize((Right.CREATE, call.may_create(Kind.SECGROUP)))
-    return _keep(call, template.take("NAME") or "", template)
-
-
-def _keep(call: Call, name: str, template: Template) -> int:
-    """Make a group of a template without its NAME."""
-    problem = name_problem(name)
-    if problem is not None:
-        raise internal(problem)
-    pool = call.cloud.pool(SecurityGroup)
-    taken = pool.named(name, call.uid)
-    if taken is not None:
-        raise internal(f"NAME is already taken by SecurityGroup {taken.id}.")
-    check_rules(template)
-    if not template.storable:
-        raise internal("Error transforming the Security Group to XML.")
-    made = SecurityGroup(
-        name=name,
-        uid=call.uid,
-        gid=call.gid,
-        uname=call.uname,
-        gname=call.gname,
-        permissions=call.new_permissions(),
-        template=template,
-    )
-    return pool.add(made).id
-
-
-@method("one.secgroup.clone", Kind.SECGROUP, Right.CREATE)
-def clone(call: Call, oid: int, name: str) -> int:
-    """Clones a security group."""
-    source = call.cloud.pool(SecurityGroup).get(oid)
-    call.authorize((Right.CREATE, source), (Right.CREATE, call.may_create(Kind.SECGROUP)))
-    return _keep(call, name, source.template.copy())
-
-
-@method("one.secgroup.info", Kind.SECGROUP, Right.USE, ignores_lock=True)
-def info(call: Call, oid: int, decrypt: bool = False) -> str:  # noqa: ARG001 - nothing is encrypted here
-    """Returns security group information."""
-    return verbs.info(call, SecurityGroup, oid)
-
-
-@method("one.secgrouppool.info", Kind.SECGROUP)
-def pool_info(call: Call, flag: int, start: int, end: int) -> str:
-    """Returns the security group pool."""
-    bodies = (group.xml(call.cloud) for group in call.visible(SecurityGroup, flag, start, end))
-    return verbs.pool_xml("SECURITY_GROUP_POOL", bodies)
-
-
-sharing.declare("secgroup", SecurityGroup, chown=verbs.chown)
-
-
-@method("one.secgroup.delete", Kind.SECGROUP, Right.MANAGE)
-def delete(call: Call, oid: int) -> int:
-    """Deletes a security group."""
-
-    def drop(group: SecurityGroup) -> None:
-        if group.id == DEFAULT_ID:
-            raise internal("The default security group (ID 0) cannot be deleted.")
-        if group.vms:
-            raise internal("The security group has VMs using it")
-        call.cloud.pool(SecurityGroup).remove(group)
-
-    return verbs.delete(call, SecurityGroup, oid, drop)

@@ -249,7 +249,7 @@ class Emulator:
         """Begin to serve."""
         self._listener = _Listener(self._address, self.cloud, self.faults)
         self._thread = threading.Thread(
-            target=self._listener.serve_forever, kwargs={"poll_interval": 0.05}, name="emulator", daemon=True
+            target=self._listener.serve_forever, kwargs={"poll_interval": 0.01}, name="emulator", daemon=True
         )
         self._thread.start()
 

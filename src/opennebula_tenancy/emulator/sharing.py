@@ -7,7 +7,7 @@ from opennebula_tenancy.emulator import verbs
 from opennebula_tenancy.emulator.calls import Call, method
 from opennebula_tenancy.emulator.kinds import LOCKABLE, Right
 from opennebula_tenancy.emulator.rules import Permissions
-from opennebula_tenancy.emulator.state import PoolObject
+from opennebula_tenancy.emulator.state import Cloud, PoolObject
 
 
 def declare(
@@ -17,6 +17,7 @@ def declare(
     chown: Callable[[Call, type[Any], int, int, int], Any],
     with_chmod: bool = True,
     unique_names: bool = True,
+    updated: Callable[[Cloud, Any], None] | None = None,
 ) -> None:
     """Declare `one.<noun>.update`, `rename`, `chown`, `chmod`, and `lock`, `unlock` where the kind can be locked.
 
@@ -26,12 +27,16 @@ def declare(
         chown: What changes the owner and group, given the call, the class, the id, the owner and the group.
         with_chmod: Whether to declare `chmod` too; a noun may have one of its own.
         unique_names: Whether `rename` refuses a name that the owner has for another.
+        updated: What follows an update.
     """
 
     @method(f"one.{noun}.update", kind.kind, Right.MANAGE)
     def update(call: Call, oid: int, text: str, mode: int = 0) -> int:
         """Updates the template."""
-        return verbs.update(call, kind, oid, text, mode).id
+        item = verbs.update(call, kind, oid, text, mode)
+        if updated is not None:
+            updated(call.cloud, item)
+        return item.id
 
     @method(f"one.{noun}.rename", kind.kind, Right.MANAGE)
     def rename(call: Call, oid: int, name: str) -> int:

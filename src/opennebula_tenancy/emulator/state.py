@@ -11,6 +11,7 @@ from typing import ClassVar, Generic, TypeVar, cast
 import attrs
 
 from opennebula_tenancy.emulator.config import Config
+from opennebula_tenancy.emulator.driver_actions import DriverActions
 from opennebula_tenancy.emulator.errors import no_exists
 from opennebula_tenancy.emulator.kinds import Kind
 from opennebula_tenancy.emulator.quotas import Quotas
@@ -80,6 +81,11 @@ class PoolObject(abc.ABC):
         return frozenset()
 
     @property
+    def is_apart(self) -> bool:
+        """Whether only rules on itself or its group are about it, not those on all of its kind or on a cluster."""
+        return False
+
+    @property
     def subject(self) -> Subject:
         """What access control needs to know about it."""
         return Subject(
@@ -90,6 +96,7 @@ class PoolObject(abc.ABC):
             cluster_ids=self.cluster_ids,
             permissions=self.permissions,
             locked=self.locked,
+            is_apart=self.is_apart,
         )
 
     @abc.abstractmethod
@@ -183,8 +190,7 @@ class Cloud:
         lock: Held for the whole of every call.
         acls: The access rules.
         default_quotas: The default limits of users and of groups.
-        driver_actions: Seconds that an action of the VM drivers takes (`deploy`, `shutdown`, `cancel`, `save`,
-            `restore`, `resize_disk`), None for one that fails. What is not named takes one step.
+        driver_actions: How long the actions of the VM drivers take, and which of them fail.
     """
 
     def __init__(self, config: Config) -> None:
@@ -193,7 +199,7 @@ class Cloud:
         self.acls = AclRules(ZONE_ID)
         self.default_quotas = {Kind.USER: Quotas(default=True), Kind.GROUP: Quotas(default=True)}
         self._pools: dict[Kind, Pool[PoolObject]] = {kind: Pool(kind) for kind in Kind}
-        self.driver_actions: dict[str, float | None] = {}
+        self.driver_actions = DriverActions()
         self._pending: list[tuple[float, int, Callable[[], None]]] = []
         self._acting_at: float | None = None
         self._order = itertools.count()

@@ -5,72 +5,34 @@ Everything a VM uses is taken here at once; when something is missing, what was 
 
 import uuid
 
-from opennebula_tenancy.emulator import context, lifecycle
-from opennebula_tenancy.emulator.addresses import id_set, random_mac
+from opennebula_tenancy.emulator import context, lifecycle, nics, starting, vmdisks
+from opennebula_tenancy.emulator.addresses import id_set
 from opennebula_tenancy.emulator.calls import Call
-from opennebula_tenancy.emulator.datastores import Datastore
 from opennebula_tenancy.emulator.errors import Refusal, not_allocated
-from opennebula_tenancy.emulator.images import DEFAULT_PREFIX, Image, ImageType
 from opennebula_tenancy.emulator.kinds import Right
-from opennebula_tenancy.emulator.networks import VirtualNetwork
+from opennebula_tenancy.emulator.nics import network_of
 from opennebula_tenancy.emulator.placement import reachable_clusters
 from opennebula_tenancy.emulator.rules import Subject
 from opennebula_tenancy.emulator.secgroups import SecurityGroup
 from opennebula_tenancy.emulator.state import Cloud, name_problem
-from opennebula_tenancy.emulator.template import Template, Vector, integer
-from opennebula_tenancy.emulator.users import User
-from opennebula_tenancy.emulator.vms import VirtualMachine, disk_mb, is_volatile
+from opennebula_tenancy.emulator.template import Template, Vector
+from opennebula_tenancy.emulator.vm_boot import NO_ONEGATE, set_boot_order, tidy_features
+from opennebula_tenancy.emulator.vmdisks import image_to_authorize
+from opennebula_tenancy.emulator.vms import ROUTER_ATTRIBUTES, VirtualMachine
 from opennebula_tenancy.emulator.vmstates import VmState
 
 
 _KNOWN = (
     *("INPUT", "RAW", "CLONING_TEMPLATE_ID", "TOPOLOGY", "NUMA_NODE", "HYPERV_OPTIONS", "SPICE_OPTIONS", "EMULATOR"),
     *("TPM", "MEMORY_ENCRYPTION", "CPU_MODEL", "PCI", "NIC_DEFAULT", "NIC", "NIC_ALIAS", "CONTEXT", "GRAPHICS"),
-    *("VIDEO", "VROUTER", "IOMMU", "FEATURES", "OS"),
+    *("VIDEO", "IOMMU", "FEATURES", "OS"),
 )
 """Attributes that leave the user's template as they are."""
 _POSITIVE_INTEGERS = ("MEMORY_MAX", "MEMORY_SLOTS", "VCPU_MAX")
 _COSTS = ("CPU_COST", "MEMORY_COST", "DISK_COST")
-_YES_OR_NO = ("PAE", "ACPI", "APIC", "HYPERV", "LOCALTIME", "GUEST_AGENT", "RAS", "MIGRATE_COMPRESSED")
 
 
 # What a template names
-
-
-def image_of(cloud: Cloud, disk: Vector, uid: int) -> Image | None:
-    """The image of a disk: by IMAGE_ID, or by the name IMAGE among those of its owner."""
-    oid = integer(disk.get("IMAGE_ID"))
-    if oid is not None:
-        return cloud.pool(Image).find(oid)
-    owner = _owner(cloud, disk, "IMAGE", uid)
-    return cloud.pool(Image).named(disk["IMAGE"], owner) if "IMAGE" in disk and owner is not None else None
-
-
-def network_of(cloud: Cloud, nic: Vector, uid: int) -> VirtualNetwork | None:
-    """The network of a NIC: by NETWORK_ID, or by the name NETWORK among those of its owner."""
-    if nic.get("NETWORK_ID"):
-        oid = integer(nic["NETWORK_ID"])
-        return None if oid is None else cloud.pool(VirtualNetwork).find(oid)
-    owner = _owner(cloud, nic, "NETWORK", uid)
-    return cloud.pool(VirtualNetwork).named(nic["NETWORK"], owner) if nic.get("NETWORK") and owner is not None else None
-
-
-def _owner(cloud: Cloud, vector: Vector, what: str, uid: int) -> int | None:
-    if vector.get(f"{what}_UID"):
-        return integer(vector[f"{what}_UID"])
-    if vector.get(f"{what}_UNAME"):
-        user = cloud.pool(User).named(vector[f"{what}_UNAME"])
-        return user.id if user else None
-    return uid
-
-
-def describe_disks(cloud: Cloud, template: Template, uid: int) -> None:
-    """Write to the disks of a template what their images and datastores are, to know what they take."""
-    for number, disk in enumerate(template.vectors("DISK")):
-        image = image_of(cloud, disk, uid)
-        if image is not None:
-            image.describe(disk, cloud.pool(Datastore).find(image.datastore_id))
-        disk["DISK_ID"] = str(number)
 
 
 def name_networks(cloud: Cloud, template: Template, uid: int) -> None:
@@ -86,7 +48,7 @@ def uses(cloud: Cloud, template: Template, uid: int) -> list[tuple[Right, Subjec
     """What a VM of a template needs USE on: images, networks, security groups. What is not there is passed over."""
     asked: list[tuple[Right, Subject]] = []
     for disk in template.vectors("DISK"):
-        image = image_of(cloud, disk, uid)
+        image = image_to_authorize(cloud, disk, uid)
         if image is not None:
             asked.append((Right.USE, image.subject))
     for name in ("NIC", "NIC_ALIAS"):
@@ -131,16 +93,16 @@ def build(call: Call, template: Template, *, hold: bool) -> VirtualMachine:
     try:
         _fill(cloud, vm)
     except Refusal:
-        lifecycle.release_networks(cloud, vm)
+        nics.disconnect(cloud, vm)
         lifecycle.release_images(cloud, vm)
         raise
     pool.add(vm)
     if any(disk.get("CLONING") == "YES" for disk in vm.body.vectors("DISK")):
         vm.move_to(VmState.CLONING)
-        lifecycle.await_disks(cloud, vm)
+        starting.await_disks(cloud, vm)
     else:
         vm.move_to(VmState.HOLD if hold else VmState.PENDING)
-        lifecycle.await_place(cloud, vm)
+        starting.await_place(cloud, vm)
     return vm
 
 
@@ -149,14 +111,20 @@ def _fill(cloud: Cloud, vm: VirtualMachine) -> None:
     _move_known(vm)
     _size(vm)
     _system(vm)
-    _connect(cloud, vm)
-    _attach_disks(cloud, vm)
+    try:
+        nics.connect(cloud, vm)
+    except nics.NicError as problem:
+        raise not_allocated(str(problem)) from problem
+    vmdisks.take_all(cloud, vm)
+    misordered = set_boot_order(vm.body)
+    if misordered is not None:
+        raise not_allocated(misordered)
     if vm.on_hold:
         vm.body.set("SUBMIT_ON_HOLD", "YES")
     found = vm.body.vector("CONTEXT")
     if found is not None:
         if found.get("TOKEN", "").upper() == "YES":
-            raise not_allocated("TOKEN set, but onegate endpoint was not defined in oned.conf.")
+            raise not_allocated(NO_ONEGATE)
         context.complete(cloud, vm, found)
     _requirements(vm)
     if not (vm.template.storable and vm.body.storable):
@@ -183,6 +151,10 @@ def _move_known(vm: VirtualMachine) -> None:
         for value in values:
             vm.body.add(name, value)
         vm.template.erase(name)
+    for name in ROUTER_ATTRIBUTES:
+        text = vm.template.take(name)
+        if text:
+            vm.body.set(name, text)
 
 
 def _size(vm: VirtualMachine) -> None:
@@ -233,172 +205,13 @@ def _system(vm: VirtualMachine) -> None:
         vm.body.add("OS", systems[0])
     if not systems[0].get("UUID"):
         systems[0]["UUID"] = str(uuid.uuid4())
-    features = vm.body.vector("FEATURES")
-    for name in _YES_OR_NO:
-        if features is not None and features.get(name):
-            features[name] = "YES" if features[name].upper() == "YES" else "NO"
+    tidy_features(vm.body.vector("FEATURES"))
+    topology = vm.body.vector("TOPOLOGY")
+    if topology is not None:
+        topology.setdefault("PIN_POLICY", "NONE")
 
 
-# NICs
-
-
-def _connect(cloud: Cloud, vm: VirtualMachine) -> None:
-    """Give the NICs their addresses, and the VM the rules of their security groups."""
-    default = vm.body.vector("NIC_DEFAULT") or Vector()
-    groups: set[int] = set()
-    names: dict[str, Vector] = {}
-    interfaces = vm.body.vectors("NIC")
-    for number, nic in enumerate(interfaces):
-        nic["NIC_ID"] = str(number)
-        mode = nic.get("NETWORK_MODE", "").upper()
-        if mode != "AUTO":
-            for key, value in default.items():
-                nic.setdefault(key, value)
-        if mode == "DUMMY":
-            nic["MAC"] = nic.get("MAC") or random_mac()
-        elif mode != "AUTO":
-            _join(cloud, vm, nic)
-            groups |= id_set(nic.get("SECURITY_GROUPS", ""))
-        nic["NAME"] = nic.get("NAME") or f"NIC{number}"
-        names[nic["NAME"]] = nic
-    aliases: dict[str, int] = {}
-    for number, alias in enumerate(vm.body.vectors("NIC_ALIAS"), start=len(interfaces)):
-        parent = names.get(alias.get("PARENT", ""))
-        if parent is None:
-            raise not_allocated(f"NIC named {alias.get('PARENT', '')} not found for alias")
-        position = aliases.setdefault(parent["NAME"], 0)
-        aliases[parent["NAME"]] += 1
-        alias.update(NIC_ID=str(number), PARENT_ID=parent["NIC_ID"], ALIAS_ID=str(position))
-        _join(cloud, vm, alias)
-        groups |= id_set(alias.get("SECURITY_GROUPS", ""))
-        alias["NAME"] = alias.get("NAME") or f"{parent['NAME']}_ALIAS{position}"
-        parent["ALIAS_IDS"] = ",".join(filter(None, (parent.get("ALIAS_IDS"), str(number))))
-    for oid in sorted(groups):
-        group = cloud.pool(SecurityGroup).find(oid)
-        if group is not None:
-            group.vms.add(vm.id)
-            for rule in group.rules():
-                _add_rule(cloud, vm, rule)
-
-
-def _join(cloud: Cloud, vm: VirtualMachine, nic: Vector) -> None:
-    named = nic.get("NETWORK_ID")
-    if not named and not nic.get("NETWORK"):
-        return
-    network = network_of(cloud, nic, vm.uid)
-    if network is None and named:
-        raise not_allocated(f"Virtual network with ID: {named} does not exist")
-    if network is None:
-        owner = _owner(cloud, nic, "NETWORK", vm.uid)
-        raise not_allocated(
-            f"User {owner} does not own a network with name: {nic['NETWORK']} "
-            ". Set NETWORK_UNAME or NETWORK_UID of owner in NIC."
-        )
-    if not network.join_nic(nic, vm.id):
-        raise not_allocated(f"Cannot get IP/MAC lease from virtual network {network.id}.")
-
-
-def _add_rule(cloud: Cloud, vm: VirtualMachine, rule: Vector) -> None:
-    """Add a rule of a security group; one about a network becomes one for each of its address ranges."""
-    oid = integer(rule.get("NETWORK_ID"))
-    if oid is None:
-        vm.body.add("SECURITY_GROUP_RULE", rule)
-        return
-    network = cloud.pool(VirtualNetwork).find(oid)
-    for found in network.ranges.values() if network else ():
-        of_range = {name: found.attributes[name] for name in ("IP", "MAC", "SIZE") if found.attributes.get(name)}
-        vm.body.add("SECURITY_GROUP_RULE", Vector(rule, **of_range))
-
-
-# Disks
-
-
-def _attach_disks(cloud: Cloud, vm: VirtualMachine) -> None:
-    """Take the images of the disks, and name the devices."""
-    disks = vm.template.vectors("DISK")
-    vm.template.erase("DISK")
-    prefixes: list[tuple[str, Vector, ImageType]] = []
-    for number, disk in enumerate(disks):
-        disk.pop("TM_MAD_SYSTEM", None)
-        try:
-            kind = _attach(cloud, vm, disk)
-        except Refusal as refusal:
-            raise not_allocated(f"DISK {number}: {refusal.text}") from refusal
-        disk["DISK_ID"] = str(number)
-        vm.body.add("DISK", disk)
-        prefixes.append((disk.get("DEV_PREFIX", ""), disk, kind))
-    _name_devices(vm, prefixes)
-
-
-def _attach(cloud: Cloud, vm: VirtualMachine, disk: Vector) -> ImageType:
-    oid = integer(disk.get("IMAGE_ID"))
-    if oid is None and "IMAGE" not in disk:
-        return _make_volatile(disk)
-    image = image_of(cloud, disk, vm.uid)
-    if image is None and oid is not None:
-        raise not_allocated(f"Image with ID: {oid} does not exist")
-    if image is None:
-        owner = _owner(cloud, disk, "IMAGE", vm.uid)
-        raise not_allocated(
-            f"User {vm.uid if owner is None else owner} does not own an image with name: {disk['IMAGE']} "
-            ". Set IMAGE_UNAME or IMAGE_UID of owner in DISK."
-        )
-    _check_size(disk, image)
-    image.acquire(vm.id)
-    # release_images finds what was taken by the disk's IMAGE_ID, in the body.
-    image.describe(disk, cloud.pool(Datastore).find(image.datastore_id))
-    return image.type
-
-
-def _check_size(disk: Vector, image: Image) -> None:
-    size = disk_mb(disk)
-    if not disk.get("SIZE") or integer(disk["SIZE"]) is None or size == image.size_mb:
-        return
-    for special, what in ((image.persistent, "persistent"), (image.type is ImageType.CDROM, "CDROM")):
-        if special:
-            raise not_allocated(f"SIZE attribute is not supported for {what} image [{image.id}].")
-    if size < image.size_mb:
-        raise not_allocated(f"SIZE of {size}MB is less than the image [{image.id}] size of {image.size_mb}MB.")
-
-
-def _make_volatile(disk: Vector) -> ImageType:
-    if not is_volatile(disk):
-        raise not_allocated(f"Unknown disk type {disk.get('TYPE', '').upper()}")
-    if disk_mb(disk) <= 0:
-        raise not_allocated("SIZE attribute must be a positive integer value.")
-    disk["DEV_PREFIX"] = disk.get("DEV_PREFIX") or DEFAULT_PREFIX
-    return ImageType.DATABLOCK
-
-
-def _name_devices(vm: VirtualMachine, disks: list[tuple[str, Vector, ImageType]]) -> None:
-    """Name the devices: the first system disk, then CDs with the context among them, then the others."""
-    used: set[str] = set()
-    for _, disk, _ in disks:
-        target = disk.get("TARGET")
-        if target and target in used:
-            raise not_allocated(f"Two disks have defined the same target {target}")
-        used.add(target or "")
-    free = [(prefix, disk, kind) for prefix, disk, kind in disks if not disk.get("TARGET")]
-    systems = [(prefix, disk) for prefix, disk, kind in free if kind is ImageType.OS]
-    drives = [(prefix or "hd", disk) for prefix, disk, kind in free if kind is ImageType.CDROM]
-    first = systems[:1]
-    later = {ImageType.OS, ImageType.DATABLOCK}
-    others = [(prefix, disk) for prefix, disk, kind in free if kind in later and (prefix, disk) not in first]
-    found = vm.body.vector("CONTEXT")
-    if found is not None:
-        found["DISK_ID"] = str(len(disks))
-        if found.get("TARGET") in used - {""}:
-            raise not_allocated(f"Two disks have defined the same target {found['TARGET']}")
-        if not found.get("TARGET"):
-            drives.append((found.get("DEV_PREFIX") or "hd", found))
-    for prefix, disk in (*first, *drives, *others):
-        disk["TARGET"] = next(name for name in _devices(prefix) if name not in used)
-        used.add(disk["TARGET"])
-
-
-def _devices(prefix: str) -> list[str]:
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    return [prefix + letter for letter in letters] + [prefix + a + b for a in letters for b in letters]
+# Where it can run
 
 
 def _requirements(vm: VirtualMachine) -> None:

@@ -1,4 +1,4 @@
-"""VMs as objects (src/vm). What moves them is in `lifecycle`, what makes them in `vmbuild`, the calls in `vm_calls`."""
+"""VMs as objects (src/vm). What makes them is in `vmbuild`, what moves them in `starting` and `lifecycle`."""
 
 from collections.abc import Iterator
 from typing import ClassVar
@@ -10,6 +10,7 @@ from opennebula_tenancy.emulator.markup import cdata
 from opennebula_tenancy.emulator.quotas import Charge, StorageCharge
 from opennebula_tenancy.emulator.state import Cloud, PoolObject
 from opennebula_tenancy.emulator.template import Template, Vector, render
+from opennebula_tenancy.emulator.transitions import Transition
 from opennebula_tenancy.emulator.vmstates import HistoryAction, LcmState, VmState, counts_as_running
 
 
@@ -22,6 +23,8 @@ _SHORT_NIC = ("MAC", "NETWORK", "NETWORK_ID", "NIC_ID", "SECURITY_GROUPS")
 _SHORT_USER_SET = ("LABELS", "ERROR", "SCHED_MESSAGE")
 _SHORT_USER = ("SCHED_RANK", "SCHED_DS_RANK", "SCHED_REQUIREMENTS", "SCHED_DS_REQUIREMENTS", "USER_PRIORITY")
 _NIC_NAMES = ("NIC", "NIC_ALIAS")
+ROUTER_ATTRIBUTES = ("VROUTER_ID", "VROUTER_KEEPALIVED_ID", "VROUTER_KEEPALIVED_PASSWORD")
+"""What a VM of a virtual router knows of it: attributes of its body and of its context."""
 
 
 def is_volatile(disk: Vector) -> bool:
@@ -162,6 +165,7 @@ class VirtualMachine(PoolObject):
         deploy_id: Its name in the hypervisor.
         history: Its times on hosts.
         on_hold: Whether it is to be held once its disks are there.
+        doing: What a driver does for it, or failed to do.
     """
 
     kind: ClassVar[Kind] = Kind.VM
@@ -177,6 +181,7 @@ class VirtualMachine(PoolObject):
     deploy_id: str = ""
     history: list[HistoryRecord] = attrs.field(factory=list)
     on_hold: bool = False
+    doing: Transition | None = None
 
     def move_to(self, state: VmState, lcm: LcmState = LcmState.LCM_INIT) -> None:
         """Enter a state and store it."""
@@ -229,6 +234,15 @@ class VirtualMachine(PoolObject):
         if place is None or place.cid not in clusters or self.state is VmState.DONE:
             return None
         return self.charge()
+
+    @property
+    def router_id(self) -> int | None:
+        """The virtual router that it is a part of, None when it is an ordinary VM."""
+        return self.body.integer("VROUTER_ID")
+
+    def disk(self, disk_id: int) -> Vector | None:
+        """The disk with that id, or None."""
+        return next((disk for disk in self.body.vectors("DISK") if disk.get("DISK_ID") == str(disk_id)), None)
 
     @property
     def nics(self) -> list[Vector]:

@@ -4,14 +4,14 @@ from typing import ClassVar
 
 import attrs
 
-from opennebula_tenancy.emulator import limits, sharing, verbs, vmbuild
+from opennebula_tenancy.emulator import limits, sharing, verbs, vmbuild, vmdisks
 from opennebula_tenancy.emulator.calls import Call, method
 from opennebula_tenancy.emulator.errors import Code, Refusal, action, internal, unauthorized
 from opennebula_tenancy.emulator.groups import Group
 from opennebula_tenancy.emulator.image_calls import clone_image
 from opennebula_tenancy.emulator.images import Image, begin_removal
 from opennebula_tenancy.emulator.kinds import Kind, Right
-from opennebula_tenancy.emulator.rules import Permissions
+from opennebula_tenancy.emulator.rules import Permissions, Subject
 from opennebula_tenancy.emulator.state import Cloud, PoolObject, name_problem
 from opennebula_tenancy.emulator.syntax import parsed
 from opennebula_tenancy.emulator.template import Template, integer, restricted_change, restricted_in
@@ -97,7 +97,8 @@ def info(call: Call, oid: int, extended: bool = False, decrypt: bool = False) ->
     found = call.get(VmTemplate, oid)
     template = found.template.copy()
     if extended:
-        vmbuild.describe_disks(call.cloud, template, call.uid)
+        call.authorize(*vmbuild.uses(call.cloud, template, call.uid))
+        vmdisks.describe_disks(call.cloud, template, call.uid)
     return found.xml_with(template)
 
 
@@ -117,7 +118,7 @@ def delete(call: Call, oid: int, recursive: bool = False) -> int:
         cloud.pool(VmTemplate).remove(found)
         failed = []
         for disk in found.template.vectors("DISK") if recursive else ():
-            image = vmbuild.image_of(cloud, disk, call.uid)
+            image = vmdisks.image_of(cloud, disk, call.uid)
             if image is None:
                 continue
             try:
@@ -154,7 +155,7 @@ def chmod(  # noqa: PLR0917 - the protocol's signature
     found = verbs.chmod(call, VmTemplate, oid, bits)
     failed = []
     for disk in found.template.vectors("DISK") if recursive else ():
-        image = vmbuild.image_of(call.cloud, disk, call.uid)
+        image = vmdisks.image_of(call.cloud, disk, call.uid)
         if image is not None:
             try:
                 verbs.chmod(call, type(image), image.id, bits)
@@ -202,7 +203,7 @@ def _clone(call: Call, source: VmTemplate, name: str, text: str, *, recursive: b
     copy = create(call.cloud, _owned(call, template))
     made: list[Image] = []
     for number, disk in enumerate(copy.template.vectors("DISK") if recursive else ()):
-        image = vmbuild.image_of(call.cloud, disk, call.uid)
+        image = vmdisks.image_of(call.cloud, disk, call.uid)
         if image is None:
             continue
         try:
@@ -226,7 +227,7 @@ def clone(call: Call, oid: int, name: str, recursive: bool = False) -> int:
     return _clone(call, source, name, "", recursive=recursive, persistent=False).id
 
 
-def _acting_as(call: Call, template: Template) -> Call:
+def acting_as(call: Call, template: Template) -> Call:
     """The call as made by the owner that AS_UID and AS_GID name, which are taken from the template.
 
     What is no number is left where it is, and ignored.
@@ -252,7 +253,9 @@ def _acting_as(call: Call, template: Template) -> Call:
     return call
 
 
-def instantiate_as(call: Call, source: VmTemplate, name: str, text: str, *, hold: bool) -> int:
+def instantiate_as(
+    call: Call, source: VmTemplate, name: str, text: str, *, hold: bool, more: Template | None = None
+) -> int:
     """Make a VM of a template, all quotas checked and counted.
 
     Args:
@@ -261,26 +264,38 @@ def instantiate_as(call: Call, source: VmTemplate, name: str, text: str, *, hold
         name: Name of the VM; empty for one made of the template's name and the VM's id.
         text: What the caller adds to the template. Only an empty one needs no right to create templates.
         hold: Whether the VM waits to be released.
+        more: What the server adds to the template.
 
     Returns:
         The VM's id.
     """
     template = source.template.copy()
     _merge(call, template, text)
-    call = _acting_as(call, template)
+    if more is not None:
+        template.merge(more)
+    call = acting_as(call, template)
     template.erase("NAME")
     template.set("TEMPLATE_NAME", source.name)
     template.set("TEMPLATE_ID", str(source.id))
     if name:
         template.set("NAME", name)
-    cloud = call.cloud
     asked = [(Right.USE, source.subject)]
     if text:
         asked.append((Right.CREATE, call.may_create(Kind.TEMPLATE)))
+    try:
+        return _instantiate(call, template, asked, hold=hold)
+    except Refusal as refusal:
+        refusal.uid = call.uid
+        raise
+
+
+def _instantiate(call: Call, template: Template, asked: list[tuple[Right, Subject]], *, hold: bool) -> int:
+    """Make a VM of a complete template once all rights and quotas allow it."""
+    cloud = call.cloud
     described = template.copy()
-    vmbuild.describe_disks(cloud, described, call.uid)
+    vmdisks.describe_disks(cloud, described, call.uid)
     vmbuild.name_networks(cloud, described, call.uid)
-    call.authorize(*asked, *vmbuild.uses(cloud, template, call.uid))
+    call.authorize(*asked, *vmbuild.uses(cloud, described, call.uid))
     taken = charge_of(described, basic=True, running=True)
     limits.charge(cloud, taken, call.uid, call.gid)
     stored = attrs.evolve(taken, vm={}, leases=(), images=(), storage=image_storage(described))
