@@ -12,9 +12,11 @@ from opennebula_tenancy._transport.http import HttpChannel, Timeout
 from opennebula_tenancy._transport.pyone_ import PyoneTransport
 from opennebula_tenancy._transport.retry import RetryPolicy
 from opennebula_tenancy._transport.rpc import CallRecord, Rpc
+from opennebula_tenancy.admin_credentials import CredentialSource
 from opennebula_tenancy.credentials import find_credentials
 from opennebula_tenancy.errors import ProtocolViolation, SettingsError
 from opennebula_tenancy.vdcs import Vdcs
+from opennebula_tenancy.vms import Vms
 
 
 if TYPE_CHECKING:
@@ -45,12 +47,14 @@ class Cloud:
     Attributes:
         endpoint: The URL of OpenNebula's XML-RPC.
         vdcs: The tenants.
+        vms: The virtual machines.
     """
 
-    def __init__(self, endpoint: str, rpc: Rpc) -> None:
+    def __init__(self, endpoint: str, rpc: Rpc, admin_credentials: CredentialSource) -> None:
         self.endpoint = endpoint
         self._rpc = rpc
-        self.vdcs = Vdcs(rpc)
+        self.vdcs = Vdcs(rpc, admin_credentials)
+        self.vms = Vms(rpc)
 
     def ping(self) -> Ping:
         """Make one complete, authenticated call.
@@ -93,6 +97,7 @@ def connect(
     max_connections: int = 4,
     retry: RetryPolicy | None = None,
     on_call: Callable[[CallRecord], None] | None = None,
+    admin_credentials: CredentialSource | None = None,
 ) -> Cloud:
     """Connect to an OpenNebula cloud. Nothing is sent yet: `Cloud.ping` tells whether it is there.
 
@@ -107,6 +112,7 @@ def connect(
         max_connections: How many calls may be under way at once. oned serves 15 connections in all.
         retry: How often, and for how long, calls are tried.
         on_call: Called with a `CallRecord` after every call, on the thread that made it.
+        admin_credentials: Where the passwords of tenants' administrators come from. They are random when omitted.
 
     Returns:
         The connection.
@@ -132,7 +138,8 @@ def connect(
         raise SettingsError(*problems)
     channel = HttpChannel(found.endpoint, timeout=waiting, verify=verify, max_connections=max_connections)
     transport = PyoneTransport(found.endpoint, found.auth, channel)
-    return Cloud(found.endpoint, Rpc(transport, retry=retry or RetryPolicy(), on_call=on_call))
+    rpc = Rpc(transport, retry=retry or RetryPolicy(), on_call=on_call)
+    return Cloud(found.endpoint, rpc, admin_credentials or CredentialSource())
 
 
 def _timeout(given: Timeout | float | None) -> Timeout:

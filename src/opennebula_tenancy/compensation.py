@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from opennebula_tenancy.errors import RollbackIncomplete, TransportError
+from opennebula_tenancy.errors import (
+    ApiError,
+    Conflict,
+    NotSent,
+    RollbackIncomplete,
+    ServerUnready,
+    SettingsError,
+    TransportError,
+)
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
 
 log = logging.getLogger("opennebula_tenancy")
+
+
+_NOT_MADE = (ApiError, NotSent, ServerUnready, Conflict, SettingsError)
+"""Errors after which a call has made nothing."""
+
+
+@attrs.define
+class Making:
+    """Whether what is made in a block is made by this run; it may be, until the block knows better."""
+
+    ours: bool = True
 
 
 @attrs.define
@@ -51,6 +71,30 @@ class Compensations:
             anchor: It is what later steps are found by: it stays when one of these stays.
         """
         self._undos.append(_Undo(subject, undo, anchor))
+
+    @contextmanager
+    def making(
+        self, subject: Callable[[], str], undo: Callable[[], bool | None], *, anchor: bool = False
+    ) -> Iterator[Making]:
+        """Register how what a block makes is unmade, unless it is certain that this run did not make it.
+
+        Args:
+            subject: See `before`.
+            undo: See `before`.
+            anchor: See `before`.
+
+        Yields:
+            Where the block says that something is not this run's.
+        """
+        making = Making()
+        try:
+            yield making
+        except _NOT_MADE:
+            making.ours = False
+            raise
+        finally:
+            if making.ours:
+                self.before(subject, undo, anchor=anchor)
 
     def __enter__(self) -> Self:
         return self

@@ -24,6 +24,10 @@ Each class says what a caller can do about it::
      +- DuplicateObject               more than one object carries the same key
      +- NotEmpty                      a tenant that still holds what a deletion would lose
      +- VerificationFailed            OpenNebula said yes, and a second look says otherwise
+     +- PoolExhausted                 no subnet, or no address, is free
+     +- WaitTimeout                   something took longer than it may
+     +- EnteredFailureState           something that was waited for has failed
+     +- WentAway                      something that was waited for does not exist any more
      +- RollbackIncomplete            an error, and what could not be undone after it (an ExceptionGroup)
 """
 
@@ -238,6 +242,22 @@ class NotEmpty(TenancyError):
 
 class VerificationFailed(TenancyError):
     """OpenNebula accepted every call, yet a second look shows something else than was asked for."""
+
+
+class PoolExhausted(TenancyError):
+    """A pool of subnets, or a network's addresses, has none left of the size asked for."""
+
+
+class WaitTimeout(TenancyError):
+    """Something is not as it should be after all the time that it was given."""
+
+
+class EnteredFailureState(TenancyError):
+    """Something that was waited for has failed, and will not go on by itself."""
+
+
+class WentAway(TenancyError):
+    """Something that was waited for does not exist any more."""
 
 
 class RollbackIncomplete(ExceptionGroup[Exception], TenancyError):

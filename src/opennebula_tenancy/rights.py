@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opennebula_tenancy._wire.acl import AclRule, Resource
+from opennebula_tenancy._wire.acl import AclRule, Resource, Right
 
 
 if TYPE_CHECKING:
@@ -49,7 +49,35 @@ def grant(gid: int) -> AclRule:
     return AclRule.group_may_create(gid, CREATABLE)
 
 
-def is_granted(rules: Iterable[AclRule], gid: int) -> bool:
-    """Whether members may create all that they should."""
-    wanted = grant(gid)
+def use_of_security_group(gid: int, security_group: int, zone: int) -> AclRule:
+    """The rule that lets members use the security group of their network.
+
+    Whoever attaches a machine to a network needs the right to use its security groups too
+    (`VirtualNetworkPool::authorize_nic`). OpenNebula removes the rule with the security group.
+    """
+    return AclRule.group_may_use(gid, Resource.SECGROUP, security_group, zone)
+
+
+def is_covered(rules: Iterable[AclRule], wanted: AclRule) -> bool:
+    """Whether one of some rules gives what another would give."""
     return any(rule.covers(wanted) for rule in rules)
+
+
+def show_membership(rules: Iterable[AclRule], gid: int, clusters: Iterable[int], networks: Iterable[int]) -> bool:
+    """Whether a group's rules show that it is in a VDC with some clusters and networks, and in no other that has all.
+
+    Args:
+        rules: The rules of the group.
+        gid: The group.
+        clusters: The clusters that its VDC has.
+        networks: The networks that its VDC has.
+
+    Returns:
+        False also where the server is set up so that no rules follow from a cluster or a network.
+    """
+    held = [rule for rule in rules if rule.is_for_group(gid)]
+    return (
+        not any(rule.is_everywhere and rule.rights != Right.CREATE for rule in held)
+        and all(any(rule.is_for_cluster(cluster) for rule in held) for cluster in clusters)
+        and all(any(rule.is_for_network(network) for rule in held) for network in networks)
+    )

@@ -1,8 +1,4 @@
-"""`TenantCalls`: the single calls that tenants are made and unmade with. Each ends with its effect there once.
-
-Another run may be at work on the same tenant, and any reply may be lost: a call whose effect is there already, or whose
-outcome is unknown, is settled by looking.
-"""
+"""`TenantCalls`: the single calls that tenants are made and unmade with. Each ends with its effect there once."""
 
 from __future__ import annotations
 
@@ -13,33 +9,24 @@ from opennebula_tenancy import rights, tenant_mark
 from opennebula_tenancy._wire.acl import AclRule
 from opennebula_tenancy._wire.records import VdcRecord
 from opennebula_tenancy._wire.template import render
-from opennebula_tenancy.errors import AlreadyExists, ApiError, Conflict, NotFound
+from opennebula_tenancy.converging import MERGE, Converging
+from opennebula_tenancy.errors import AlreadyExists, Conflict, NotFound
 from opennebula_tenancy.tenant_search import group_of, read_group, read_groups, read_vdcs, vdc_of
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from opennebula_tenancy._transport.rpc import Rpc
     from opennebula_tenancy.group_quota import GroupQuota
     from opennebula_tenancy.quota import Quota
 
 
-_MERGE = 1
-"""The `append` argument of one.group.update and one.vdc.update that keeps the attributes it does not name."""
 _TWIN_S = 5.0
 """How long another run for the same tenant may take to bind the VDC to the group that it made, in seconds."""
 
 
-class TenantCalls:
-    """The calls, each with the look that settles it.
-
-    Args:
-        rpc: Calls OpenNebula.
-    """
-
-    def __init__(self, rpc: Rpc) -> None:
-        self._rpc = rpc
+class TenantCalls(Converging):
+    """The calls, each with the look that settles it."""
 
     def create_vdc(self, key: str, anchor: Mapping[str, str]) -> tuple[int, bool]:
         """Make the VDC of a tenant, with its key in it.
@@ -59,12 +46,7 @@ class TenantCalls:
             vdc = vdc_of(read_vdcs(self._rpc), key)
             return None if vdc is None else vdc.id
 
-        try:
-            return self._rpc.mutate("one.vdc.allocate", render(anchor), look=look), True
-        except AlreadyExists as error:
-            if (found := look()) is not None:
-                return found, False
-            raise Conflict(f"the name {anchor['NAME']} was just taken by a VDC that is not this tenant's") from error
+        return self._allocate("one.vdc.allocate", render(anchor), look=look, what=f"VDC {anchor['NAME']}")
 
     def create_group(self, key: str, name: str, vdc_id: int) -> tuple[int, bool]:
         """Make the group of a tenant.
@@ -113,7 +95,7 @@ class TenantCalls:
         def look() -> int | None:
             return vdc_id if marks.items() <= self.vdc(vdc_id).template.items() else None
 
-        self._rpc.mutate("one.vdc.update", vdc_id, render(marks), _MERGE, look=look)
+        self._rpc.mutate("one.vdc.update", vdc_id, render(marks), MERGE, look=look)
 
     def set_member(self, vdc_id: int, group_id: int, *, present: bool) -> None:
         """Put a group into a VDC, or take it out."""
@@ -136,23 +118,24 @@ class TenantCalls:
         for rule in rights.excess(self.rules(group_id)):
             self._remove_rule(group_id, rule)
 
-    def grant_create(self, group_id: int) -> None:
-        """Add the rule that lets a group create what a tenant may."""
-        wanted = rights.grant(group_id)
+    def grant(self, group_id: int, wanted: AclRule) -> None:
+        """Add a rule that gives a group a right."""
 
         def look() -> int | None:
             return next((rule.id for rule in self.rules(group_id) if rule.covers(wanted)), None)
 
         self._converge("one.acl.addrule", *wanted.params, look=look)
 
-    def set_limits(self, group_id: int, quota: GroupQuota, wanted: Quota) -> None:
+    def set_limits(self, group_id: int, quota: GroupQuota, wanted: Quota, known: GroupQuota | None = None) -> None:
         """Set limits in one call, keeping all that are not named as they are at that moment.
 
         Args:
             group_id: The group.
             quota: Where the limits hold.
             wanted: The limits to set.
+            known: What the group is known to have at this moment; it is read when None.
         """
+        at_first = known
 
         def held() -> GroupQuota:
             return quota.with_rows(read_group(self._rpc, group_id).quotas)
@@ -160,7 +143,12 @@ class TenantCalls:
         def look() -> int | None:
             return None if held().changes(wanted) else group_id
 
-        self._rpc.mutate("one.group.quota", group_id, lambda: held().template(wanted), look=look)
+        def block() -> str:
+            nonlocal at_first
+            now, at_first = at_first or held(), None
+            return now.template(wanted)
+
+        self._rpc.mutate("one.group.quota", group_id, block, look=look)
 
     def mark_group(self, group_id: int, marks: Mapping[str, str]) -> None:
         """Write attributes into the template of a group, keeping all others."""
@@ -168,7 +156,7 @@ class TenantCalls:
         def look() -> int | None:
             return group_id if marks.items() <= read_group(self._rpc, group_id).template.items() else None
 
-        self._rpc.mutate("one.group.update", group_id, render(marks), _MERGE, look=look)
+        self._rpc.mutate("one.group.update", group_id, render(marks), MERGE, look=look)
 
     def remove_vdc(self, vdc_id: int) -> None:
         """Remove a VDC, and the rules that it gave its groups."""
@@ -177,18 +165,12 @@ class TenantCalls:
     def remove_group(self, group_id: int) -> None:
         """Remove a group, and what rules remain: OpenNebula removes them, but a lost write of its would leave some."""
         self._remove("one.group.delete", "one.group.info", group_id)
+        self.remove_rules(group_id)
+
+    def remove_rules(self, group_id: int) -> None:
+        """Remove all rules that speak of a group."""
         for rule in self.rules(group_id):
             self._remove_rule(group_id, rule)
-
-    def _remove(self, method: str, info: str, ident: int) -> None:
-        def look() -> int | None:
-            try:
-                self._rpc.read(info, ident)
-            except NotFound:
-                return ident
-            return None
-
-        self._converge(method, ident, look=look)
 
     def _remove_rule(self, group_id: int, rule: AclRule) -> None:
         ident = -1 if rule.id is None else rule.id
@@ -197,14 +179,6 @@ class TenantCalls:
             return None if any(held.id == ident for held in self.rules(group_id)) else ident
 
         self._converge("one.acl.delrule", ident, look=look)
-
-    def _converge(self, method: str, *params: int | str, look: Callable[[], int | None]) -> None:
-        """Call a method, and let a refusal pass where the effect is there: another run for the same tenant made it."""
-        try:
-            self._rpc.mutate(method, *params, look=look)
-        except ApiError:
-            if look() is None:
-                raise
 
     def vdc(self, vdc_id: int) -> VdcRecord:
         """One VDC."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from opennebula_tenancy import ownership
 from opennebula_tenancy.group_quota import QuotaScope
 from opennebula_tenancy.vdc_spec import StorageScope
@@ -27,6 +29,9 @@ VDC_ID = "TENANCY_VDC_ID"
 STORAGE_SCOPE = "TENANCY_STORAGE_SCOPE"
 DATASTORES = "TENANCY_DATASTORES"
 NETWORKS = "TENANCY_EXTERNAL_NETWORKS"
+NETWORK_ID = "TENANCY_NETWORK_ID"
+SECURITY_GROUP_ID = "TENANCY_SECURITY_GROUP_ID"
+ROUTER_ID = "TENANCY_ROUTER_ID"
 _CLUSTERS_OWN = "clusters"
 _NONE = "none"
 
@@ -48,22 +53,30 @@ def bound_to(group_id: int) -> Mapping[str, str]:
     return {GROUP_ID: str(group_id), GROUP_AFTER: _BOUND}
 
 
-UNBOUND: Mapping[str, str] = {GROUP_ID: "none", GROUP_AFTER: _BOUND}
+UNBOUND: Mapping[str, str] = {GROUP_ID: _NONE, GROUP_AFTER: _BOUND}
 """What a VDC gets that shall have no group, and claim none."""
 
 
 def claim(last_group: int) -> Mapping[str, str]:
     """What a VDC gets before a new group is made for it."""
-    return {GROUP_ID: "none", GROUP_AFTER: str(last_group)}
+    return {GROUP_ID: _NONE, GROUP_AFTER: str(last_group)}
 
 
 def bound_group(vdc: VdcRecord) -> int | None:
     """The id of the group that a VDC is bound to, None when it is not yet."""
-    text = vdc.template.get(GROUP_ID, "")
-    return int(text) if text.isdecimal() else None
+    return _read(vdc.template.get(GROUP_ID, ""))
 
 
-def of_group(spec: VdcSpec, vdc_id: int) -> Mapping[str, str]:
+@attrs.frozen
+class NetworkingIds:
+    """The ids of a tenant's network, security group and router; None where it has none."""
+
+    network: int | None = None
+    security_group: int | None = None
+    router: int | None = None
+
+
+def of_group(spec: VdcSpec, vdc_id: int, networking: NetworkingIds) -> Mapping[str, str]:
     """What a group is marked with when its tenant is finished."""
     stores = spec.storage_datastores
     return {
@@ -71,8 +84,30 @@ def of_group(spec: VdcSpec, vdc_id: int) -> Mapping[str, str]:
         VDC_ID: str(vdc_id),
         STORAGE_SCOPE: spec.storage_scope.value,
         DATASTORES: _CLUSTERS_OWN if stores is None else _joined(stores),
-        NETWORKS: _joined(spec.external_networks),
+        NETWORKS: _joined(spec.floating_ip_networks),
+        NETWORK_ID: _shown(networking.network),
+        SECURITY_GROUP_ID: _shown(networking.security_group),
+        ROUTER_ID: _shown(networking.router),
     }
+
+
+UNSETTLED: Mapping[str, str] = {NETWORK_ID: "unsettled"}
+"""What a finished tenant's group gets before a network is made for it: from then on one is looked for."""
+
+
+def networking_of(group: GroupRecord) -> NetworkingIds | None:
+    """The ids of a tenant's network, security group and router, as the mark of its group says.
+
+    Whoever goes by them has to see on the objects themselves that they are the tenant's.
+
+    Returns:
+        The ids, or None where one has to look for the objects.
+    """
+    if UNSETTLED.items() <= group.template.items():
+        return None
+    return NetworkingIds(
+        *(_read(group.template.get(name, "")) for name in (NETWORK_ID, SECURITY_GROUP_ID, ROUTER_ID)),
+    )
 
 
 def is_tenant(group: GroupRecord) -> bool:
@@ -103,6 +138,14 @@ def goes_by_clusters(group: GroupRecord) -> bool:
 
 def _joined(ids: tuple[int, ...]) -> str:
     return ",".join(map(str, sorted(ids))) or _NONE
+
+
+def _shown(ident: int | None) -> str:
+    return _NONE if ident is None else str(ident)
+
+
+def _read(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None
 
 
 def _split(text: str) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from opennebula_tenancy.vdc_spec import StorageScope
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from opennebula_tenancy._transport.rpc import Reader
     from opennebula_tenancy._wire.records import VdcRecord
@@ -23,30 +23,51 @@ EVERY_CLUSTER = -10
 """The id that stands for all clusters in a VDC."""
 
 
-def find_places(reader: Reader, spec: VdcSpec) -> tuple[tuple[int, ...], QuotaScope]:
-    """Find the clusters to use, and the datastores and networks that the limits hold on."""
+def find_places(
+    reader: Reader, spec: VdcSpec, networks: Collection[int] | None = None
+) -> tuple[tuple[int, ...], QuotaScope, tuple[str, ...]]:
+    """Find the clusters to use, and the datastores and networks that the limits hold on.
+
+    Args:
+        reader: Reads from OpenNebula.
+        spec: The tenant.
+        networks: The ids of all networks, where they are known already.
+
+    Returns:
+        The ids of the clusters, where the limits hold, and what in the spec does not exist, a sentence each.
+    """
     problems: list[str] = []
-    known = {cluster.id: cluster for cluster in ClusterRecord.pool(reader.read("one.clusterpool.info"))}
+    limits_images = spec.storage_datastores is not None or counts_images(spec.quota, spec.storage_scope)
+    stores = DatastoreRecord.pool(reader.read("one.datastorepool.info")) if limits_images else ()
+    # Where the datastores show that there are all the clusters asked for, these need not be read.
+    known = frozenset(cluster for store in stores for cluster in store.clusters)
+    if spec.clusters is None or not known.issuperset(spec.clusters):
+        known = frozenset(cluster.id for cluster in ClusterRecord.pool(reader.read("one.clusterpool.info")))
     clusters = tuple(sorted(known)) if spec.clusters is None else spec.clusters
     problems.extend(f"clusters: there is no cluster {cluster}" for cluster in clusters if cluster not in known)
     datastores: tuple[int, ...] = ()
-    if spec.storage_datastores is not None or counts_images(spec.quota, spec.storage_scope):
-        images = _image_datastores(reader)
-        if spec.storage_datastores is not None:
-            datastores = spec.storage_datastores
-            problems.extend(
-                f"storage_datastores: {own} is no image datastore" for own in datastores if own not in images
-            )
-        elif not (datastores := _within(images, (known[cluster] for cluster in clusters if cluster in known))):
-            problems.append(_NO_DATASTORE)
-    for network in spec.external_networks:
-        try:
-            reader.read("one.vn.info", network, False)
-        except NotFound:
-            problems.append(f"external_networks: there is no network {network}")
-    if problems:
-        raise SettingsError(*problems)
-    return clusters, QuotaScope(spec.storage_scope, datastores, spec.external_networks)
+    if spec.storage_datastores is not None:
+        datastores = spec.storage_datastores
+        images = {store.id for store in stores if store.holds_images}
+        problems.extend(f"storage_datastores: {own} is no image datastore" for own in datastores if own not in images)
+    elif limits_images and not (datastores := _within(stores, clusters)):
+        problems.append(_NO_DATASTORE)
+    problems.extend(
+        f"external_networks: there is no network {network}"
+        for network in spec.external_networks
+        if not _is_network(reader, network, networks)
+    )
+    return clusters, QuotaScope(spec.storage_scope, datastores, spec.floating_ip_networks), tuple(problems)
+
+
+def _is_network(reader: Reader, ident: int, known: Collection[int] | None) -> bool:
+    if known is not None:
+        return ident in known
+    try:
+        reader.read("one.vn.info", ident, False)
+    except NotFound:
+        return False
+    return True
 
 
 _NO_DATASTORE = "quota: there is no image datastore in the tenant's clusters for a limit of storage to hold on"
@@ -64,17 +85,13 @@ def datastores_of(reader: Reader, vdc: VdcRecord) -> tuple[int, ...]:
         SettingsError: There are none.
     """
     held = {cluster for _, cluster in vdc.clusters}
-    known = ClusterRecord.pool(reader.read("one.clusterpool.info"))
-    within = (cluster for cluster in known if cluster.id in held or EVERY_CLUSTER in held)
-    if not (datastores := _within(_image_datastores(reader), within)):
+    stores = DatastoreRecord.pool(reader.read("one.datastorepool.info"))
+    within = {cluster for store in stores for cluster in store.clusters} if EVERY_CLUSTER in held else held
+    if not (datastores := _within(stores, within)):
         raise SettingsError(_NO_DATASTORE)
     return datastores
 
 
-def _image_datastores(reader: Reader) -> frozenset[int]:
-    stores = DatastoreRecord.pool(reader.read("one.datastorepool.info"))
-    return frozenset(store.id for store in stores if store.holds_images)
-
-
-def _within(datastores: frozenset[int], clusters: Iterable[ClusterRecord]) -> tuple[int, ...]:
-    return tuple(sorted(datastores & {own for cluster in clusters for own in cluster.datastores}))
+def _within(stores: Iterable[DatastoreRecord], clusters: Collection[int]) -> tuple[int, ...]:
+    """The image datastores of some clusters."""
+    return tuple(sorted(store.id for store in stores if store.holds_images and store.clusters & set(clusters)))

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from opennebula_tenancy import tenant_mark
 from opennebula_tenancy._wire.records import GroupRecord, OwnedRecord
+from opennebula_tenancy._wire.vm_records import VmRecord
+from opennebula_tenancy.admin_calls import AdminCalls
+from opennebula_tenancy.admin_state import observe_admin
 from opennebula_tenancy.errors import BadRequest, Conflict, NotEmpty, NotFound
+from opennebula_tenancy.networking_removal import GONE_S, NetworkRemoval
+from opennebula_tenancy.networking_search import attached_to, find_networking
 from opennebula_tenancy.plan import Change, Progress, Step
-from opennebula_tenancy.tenant_calls import TenantCalls
 from opennebula_tenancy.tenant_search import find_tenant, read_group
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from opennebula_tenancy._transport.rpc import Reader, Rpc
     from opennebula_tenancy._wire.records import VdcRecord
+    from opennebula_tenancy._wire.user_records import UserRecord
+    from opennebula_tenancy.networking import Networking
+
+
+_T = TypeVar("_T")
+
+
+class _Part(Protocol):
+    @property
+    def id(self) -> int: ...
 
 
 _UNKNOWN_METHOD = -506
@@ -37,7 +52,15 @@ _HELD = (
 It is what members may create (`rights.CREATABLE`), and networks. The numbers of documents are OneFlow's."""
 
 
-def remove_tenant(rpc: Rpc, key: str, group_id: int | None = None, progress: Progress | None = None) -> None:
+def remove_tenant(
+    rpc: Rpc,
+    key: str,
+    group_id: int | None = None,
+    progress: Progress | None = None,
+    *,
+    terminate_vms: bool = False,
+    timeout_s: float = GONE_S,
+) -> None:
     """Remove a tenant, finished or not, and make sure that it is gone.
 
     Args:
@@ -45,33 +68,81 @@ def remove_tenant(rpc: Rpc, key: str, group_id: int | None = None, progress: Pro
         key: The tenant's key.
         group_id: The id that its group is known by, if it is.
         progress: Told of each step as it begins.
+        terminate_vms: Whether to terminate the tenant's machines. The removal is refused while there are any if not.
+        timeout_s: How many seconds each thing may take to go away.
 
     Raises:
         Conflict: That group does not carry the key.
         NotEmpty: The tenant still has members, or objects of theirs; nothing was removed.
+        WaitTimeout: Something is still there after its time; what was before it is gone, and a later run goes on.
     """
-    calls = TenantCalls(rpc)
+    calls, removal = AdminCalls(rpc), NetworkRemoval(rpc, timeout_s)
     found = find_tenant(rpc, key)
     vdc, group = found.vdc, found.group
     if group_id is not None and (group is None or group.id != group_id):
         _refuse_other(rpc, group_id, group, key)
-    if group is not None:
-        refuse_held(rpc, group)
-        if vdc is None:
-            _refuse_stripped(found.vdcs, group)
+    if group is not None and vdc is None:
+        _refuse_stripped(found.vdcs, group)
+    # Not by the mark of the group, which its administrators may write to: what they hid would be left behind.
+    networking = find_networking(rpc, _name(vdc, group, key), key, None, is_new=False).held
+    machines = _machines(rpc, group) if group is not None and terminate_vms else ()
+    account = observe_admin(rpc, group.name, group, wanted=False).user if group is not None else None
+    _refuse_in_use(rpc, group, networking, machines, account)
     if group is None and vdc is not None and tenant_mark.bound_group(vdc) is None:
         # No group is to be taken for the tenant's any more, whoever makes one of that name from now on.
         calls.mark_vdc(vdc.id, tenant_mark.UNBOUND)
     elif group is not None and vdc is not None and tenant_mark.bound_group(vdc) != group.id:
         calls.mark_vdc(vdc.id, tenant_mark.bound_to(group.id))
-    # The group goes first: OpenNebula refuses that while it has members, also those that came this very moment, and
-    # then all is as it was. The VDC is what a later run finds the rest by.
-    steps = [("group", group, calls.remove_group), ("VDC", vdc, calls.remove_vdc)]
-    due = [(noun, item, remove) for noun, item, remove in steps if item is not None]
-    for number, (noun, item, remove) in enumerate(due, start=1):
+    # The group goes before the VDC: OpenNebula refuses that while it has members, also those that came this very
+    # moment. The VDC is what a later run finds the rest by.
+    parts: list[tuple[str, Sequence[_Part], Callable[[int], None]]] = [
+        ("router", networking.routers, removal.router),
+        ("network", _some(networking.network), removal.network),
+        ("security group", _some(networking.security_group), removal.security_group),
+        ("user", _some(account), calls.remove_user),
+        ("group", _some(group), calls.remove_group),
+        ("VDC", _some(vdc), calls.remove_vdc),
+    ]
+    steps = [(f"VM {vm.id} ({vm.name})", partial(removal.machine, vm)) for vm in machines]
+    steps += [(f"{noun} {item.id}", partial(remove, item.id)) for noun, items, remove in parts for item in items]
+    for number, (subject, remove) in enumerate(steps, start=1):
         if progress is not None:
-            progress(Step(item.name, Change("delete", f"{noun} {item.id}"), number, len(due)))
-        remove(item.id)
+            progress(Step(networking.name, Change("delete", subject), number, len(steps)))
+        remove()
+
+
+def _some(item: _T | None) -> Sequence[_T]:
+    return () if item is None else (item,)
+
+
+def _name(vdc: VdcRecord | None, group: GroupRecord | None, key: str) -> str:
+    known = group or vdc
+    return key if known is None else known.name
+
+
+def _machines(reader: Reader, group: GroupRecord) -> tuple[VmRecord, ...]:
+    machines = VmRecord.pool(reader.read("one.vmpool.info", -2, -1, -1, -1))
+    return tuple(sorted((vm for vm in machines if vm.gid == group.id), key=lambda vm: vm.id))
+
+
+def _refuse_in_use(
+    reader: Reader,
+    group: GroupRecord | None,
+    networking: Networking,
+    machines: Iterable[VmRecord],
+    account: UserRecord | None,
+) -> None:
+    """Refuse to remove a tenant that something would be lost with, what is to go with it aside."""
+    going = {f"VM {vm.id} ({vm.name})" for vm in machines}
+    if account is not None:
+        going.add(f"user {account.id} ({account.name})")
+    held = [*(_held(reader, group) if group else ()), *attached_to(reader, networking)]
+    if left := [what for what in dict.fromkeys(held) if what not in going]:
+        raise NotEmpty(
+            f"the tenant {networking.name} ({f'group {group.id}' if group else 'without a group'}) still has "
+            f"{', '.join(left)}: remove these first; nothing was deleted",
+            left,
+        )
 
 
 def _refuse_other(reader: Reader, group_id: int, ours: GroupRecord | None, key: str) -> None:

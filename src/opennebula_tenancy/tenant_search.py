@@ -119,6 +119,11 @@ def _is_unclaimed(group: GroupRecord, vdc: VdcRecord) -> bool:
     return after.isdecimal() and group.id > int(after) and not touched
 
 
+def is_finished(group: GroupRecord, key: str) -> bool:
+    """Whether a group's tenant was once finished: the mark is the last thing that is made."""
+    return ownership.carries(group.template, key, GROUP_ROLE)
+
+
 @attrs.frozen
 class Found:
     """What there is of a tenant.

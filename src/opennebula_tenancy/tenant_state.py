@@ -2,55 +2,33 @@
 
 from __future__ import annotations
 
-import enum
 from typing import TYPE_CHECKING
 
 import attrs
 
-from opennebula_tenancy import ownership, rights, tenant_mark
+from opennebula_tenancy import rights, tenant_mark
 from opennebula_tenancy._wire.acl import AclRule
-from opennebula_tenancy._wire.records import OwnedRecord
-from opennebula_tenancy.errors import Conflict
+from opennebula_tenancy.admin_state import observe_admin
+from opennebula_tenancy.difference import Difference, Kind
+from opennebula_tenancy.errors import Conflict, SettingsError
 from opennebula_tenancy.group_quota import GroupQuota
+from opennebula_tenancy.network_calls import read_networks
+from opennebula_tenancy.networking_search import find_networking, plan_networking
 from opennebula_tenancy.plan import Change, Plan
-from opennebula_tenancy.tenant_mark import GROUP_ROLE
 from opennebula_tenancy.tenant_places import EVERY_CLUSTER, find_places
-from opennebula_tenancy.tenant_search import DEFAULT_VDC, find_tenant
+from opennebula_tenancy.tenant_search import DEFAULT_VDC, find_tenant, is_finished
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from opennebula_tenancy._transport.rpc import Reader
     from opennebula_tenancy._wire.records import GroupRecord, VdcRecord
+    from opennebula_tenancy.admin_state import AdminState
     from opennebula_tenancy.group_quota import QuotaScope
+    from opennebula_tenancy.networking import Networking
     from opennebula_tenancy.tenant_search import Found
     from opennebula_tenancy.vdc_spec import VdcSpec
-
-
-class Kind(enum.Enum):
-    """The kinds of differences, in the order in which they are mended."""
-
-    VDC = enum.auto()
-    GROUP = enum.auto()
-    BINDING = enum.auto()
-    MEMBERSHIP = enum.auto()
-    DEFAULT_VDC = enum.auto()
-    CLUSTER = enum.auto()
-    CLUSTER_TOO_MANY = enum.auto()
-    NETWORK_RULES = enum.auto()
-    CREATE_RULE = enum.auto()
-    LIMITS = enum.auto()
-    MARK = enum.auto()
-
-
-@attrs.frozen
-class Difference:
-    """One thing to mend: its kind, how it is shown, and the id of a cluster where it is about one."""
-
-    kind: Kind
-    change: Change
-    ident: int = -1
 
 
 @attrs.frozen(kw_only=True)
@@ -65,6 +43,8 @@ class TenantState:
         rules: The rules that speak of the group.
         clusters: The ids of the clusters it is to have.
         scope: Where its limits are to hold.
+        networking: Its network, router and rules.
+        admin: Its administrator account; None where it is left as it is.
         last_group: The highest id of a group that was seen, -1 when none was looked for.
     """
 
@@ -75,12 +55,14 @@ class TenantState:
     rules: tuple[AclRule, ...]
     clusters: tuple[int, ...]
     scope: QuotaScope
+    networking: Networking
+    admin: AdminState | None
     last_group: int
 
     @property
     def complete(self) -> bool:
         """Whether the tenant was once finished: the mark is the last thing that is made."""
-        return self.group is not None and ownership.carries(self.group.template, self.spec.key, GROUP_ROLE)
+        return self.group is not None and is_finished(self.group, self.spec.key)
 
     @property
     def quota(self) -> GroupQuota:
@@ -93,8 +75,19 @@ class TenantState:
             former = attrs.evolve(former, datastores=self.scope.datastores)
         return GroupQuota(self.group.quotas, self.scope, former)
 
-    def differences(self) -> Iterator[Difference]:
+    def differences(self) -> list[Difference]:
         """What is to be mended, in order."""
+        found = [
+            *self._differences(),
+            *self.networking.differences(),
+            *(self.admin.differences() if self.admin else ()),
+        ]
+        if not self._is_marked():
+            its_group = f"group {self.group.id if self.group else self.spec.name}"
+            found.append(Difference(Kind.MARK, Change("set", f"mark of {its_group}", "", self.spec.key)))
+        return sorted(found, key=lambda difference: difference.kind.value)
+
+    def _differences(self) -> Iterator[Difference]:
         name = self.spec.name
         vdc, group = self.vdc, self.group
         its_group = f"group {group.id}" if group else f"group {name}"
@@ -113,15 +106,34 @@ class TenantState:
         if group is None or rights.excess(self.rules):
             seen = "; ".join(map(str, rights.excess(self.rules)))
             yield Difference(Kind.NETWORK_RULES, Change("remove", f"use of networks of others by {its_group}", seen))
-        if group is None or not rights.is_granted(self.rules, group.id):
+        if group is None or not rights.is_covered(self.rules, rights.grant(group.id)):
             yield Difference(Kind.CREATE_RULE, Change("add", f"right of {its_group} to create"))
+        if self.spec.network is not None and not self._may_use_security_group():
+            what = f"right of {its_group} to use security group {name}_default"
+            yield Difference(Kind.SECURITY_GROUP_RIGHT, Change("add", what))
         for change in self.quota.changes(self.spec.quota):
             yield Difference(Kind.LIMITS, change)
-        if vdc is None or group is None or not self._is_marked(vdc, group):
-            yield Difference(Kind.MARK, Change("set", f"mark of {its_group}", "", self.spec.key))
 
-    def _is_marked(self, vdc: VdcRecord, group: GroupRecord) -> bool:
-        return tenant_mark.of_group(self.spec, vdc.id).items() <= group.template.items()
+    def _may_use_security_group(self) -> bool:
+        group, held = self.group, self.networking.security_group
+        if group is None or held is None:
+            return False
+        return rights.is_covered(self.rules, rights.use_of_security_group(group.id, held.id, self.spec.zone))
+
+    @property
+    def mark(self) -> Mapping[str, str]:
+        """What the group is marked with when the tenant is finished."""
+        networking = self.networking
+        ids = tenant_mark.NetworkingIds()
+        if self.spec.network is not None:
+            held = (networking.network, networking.security_group, networking.router)
+            ids = tenant_mark.NetworkingIds(*(None if item is None else item.id for item in held))
+        return tenant_mark.of_group(self.spec, self.vdc.id if self.vdc else -1, ids)
+
+    def _is_marked(self) -> bool:
+        if self.vdc is None or self.group is None:
+            return False
+        return self.mark.items() <= self.group.template.items()
 
     def _cluster_differences(self, its_vdc: str) -> Iterator[Difference]:
         wanted = {(self.spec.zone, cluster) for cluster in self.clusters}
@@ -135,7 +147,8 @@ class TenantState:
 
     def plan(self) -> Plan:
         """The differences as a plan, with what an operator should know besides."""
-        return Plan(self.spec.name, tuple(difference.change for difference in self.differences()), tuple(self._notes()))
+        changes = tuple(difference.change for difference in self.differences())
+        return Plan(self.spec.name, changes, (*self._notes(), *self.networking.notes()))
 
     def _notes(self) -> Iterator[str]:
         stores = self.scope.datastores
@@ -163,13 +176,26 @@ def observe(reader: Reader, spec: VdcSpec) -> TenantState:
     Raises:
         Conflict: Objects that are not ours stand where the tenant's would.
         SettingsError: The spec names clusters, datastores or networks that do not exist; all at once.
+        NotEmpty: The tenant is to have no network any more, and machines are attached to the one that it has.
+        PoolExhausted: There is no subnet for the tenant's network.
         DuplicateObject: More than one object carries the key.
         NotAuthorized: The account does not see everything.
     """
     found = find_tenant(reader, spec.key, spec.name)
-    _refuse_foreign(reader, spec, found)
-    clusters, scope = find_places(reader, spec)
+    _refuse_foreign(spec, found)
     group = found.group
+    is_new = found.vdc is None and group is None
+    finished = group if group is not None and is_finished(group, spec.key) else None
+    seen = find_networking(reader, spec.name, spec.key, finished, is_new=is_new)
+    networks = seen.networks
+    if networks is None and spec.network is not None and seen.held.network is None:
+        networks = read_networks(reader)
+    known = None if networks is None else frozenset(network.id for network in networks)
+    clusters, scope, problems = find_places(reader, spec, known)
+    held = {network for _, network in found.vdc.networks} if found.vdc else set()
+    networking, more = plan_networking(reader, spec, attrs.evolve(seen, networks=networks), clusters, held)
+    if problems or more:
+        raise SettingsError(*problems, *more)
     rules = AclRule.list_of(reader.read("one.acl.info")) if group else ()
     default = next(vdc for vdc in found.vdcs if vdc.id == DEFAULT_VDC)
     return TenantState(
@@ -180,11 +206,18 @@ def observe(reader: Reader, spec: VdcSpec) -> TenantState:
         rules=rights.of_group(rules, group.id) if group else (),
         clusters=clusters,
         scope=scope,
+        networking=networking,
+        admin=observe_account(reader, spec, group),
         last_group=found.last_group,
     )
 
 
-def _refuse_foreign(reader: Reader, spec: VdcSpec, found: Found) -> None:
+def observe_account(reader: Reader, spec: VdcSpec, group: GroupRecord | None) -> AdminState | None:
+    """Look for the administrator account of a tenant, where the spec speaks of one."""
+    return None if spec.admin is None else observe_admin(reader, spec.name, group, wanted=spec.admin)
+
+
+def _refuse_foreign(spec: VdcSpec, found: Found) -> None:
     for what, ours in (("VDC", found.vdc), ("group", found.group)):
         if ours is not None and ours.name != spec.name:
             raise Conflict(
@@ -196,14 +229,4 @@ def _refuse_foreign(reader: Reader, spec: VdcSpec, found: Found) -> None:
     if taken := next((vdc for vdc in found.vdcs if vdc.name == spec.name), None):
         raise Conflict(
             f"the name {spec.name} is taken by VDC {taken.id}, which is not this tenant's: choose another name"
-        )
-    if found.group is not None:
-        return
-    # The name of the administrator account that a tenant can be given: better refused now than when it is needed.
-    admin = f"{spec.name}_admin"
-    users = OwnedRecord.pool(reader.read("one.userpool.info"), "USER")
-    if user := next((user for user in users if user.name == admin), None):
-        raise Conflict(
-            f"the name {admin}, which the administrator of the tenant {spec.name} would have, is taken by user "
-            f"{user.id}: choose another name"
         )

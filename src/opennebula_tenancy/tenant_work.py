@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
 
-from opennebula_tenancy import ownership, tenant_mark
+from opennebula_tenancy import ownership, rights, tenant_mark
+from opennebula_tenancy._wire.records import VdcRecord
+from opennebula_tenancy.admin_work import AdminWork
 from opennebula_tenancy.compensation import Compensations
-from opennebula_tenancy.errors import ApiError, Conflict, NotSent, ServerUnready, TenancyError, VerificationFailed
+from opennebula_tenancy.difference import Kind
+from opennebula_tenancy.errors import NotFound, TenancyError, VerificationFailed
+from opennebula_tenancy.network_work import NetworkWork
 from opennebula_tenancy.plan import Progress, Step
 from opennebula_tenancy.tenant_calls import TenantCalls
 from opennebula_tenancy.tenant_mark import GROUP_ROLE
 from opennebula_tenancy.tenant_removal import refuse_held
 from opennebula_tenancy.tenant_search import DEFAULT_VDC, group_of, read_group, read_groups, read_vdcs, vdc_of
-from opennebula_tenancy.tenant_state import Difference, Kind, TenantState, observe
+from opennebula_tenancy.tenant_state import TenantState, observe, observe_account
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from opennebula_tenancy._transport.rpc import Rpc
+    from opennebula_tenancy._wire.acl import AclRule
+    from opennebula_tenancy.admin_credentials import Credentials, CredentialSource
+    from opennebula_tenancy.difference import Difference
     from opennebula_tenancy.vdc_spec import VdcSpec
 
 
-_NOT_MADE = (ApiError, NotSent, ServerUnready, Conflict)
-"""Errors after which a call has made nothing."""
-
-
-@attrs.define
-class _Making:
-    """Whether what is made in a block is made by this run; it may be, until the block knows better."""
-
-    ours: bool = True
+_AT_ONCE = frozenset({Kind.LIMITS, Kind.NETWORK_SETTINGS, Kind.ROUTER_VMS})
+"""Kinds of which one call, or one series of them, mends all there are."""
 
 
 class TenantWork:
@@ -42,17 +41,24 @@ class TenantWork:
     Args:
         rpc: Calls OpenNebula.
         spec: The tenant asked for.
+        source: Where the password of its administrator comes from.
         progress: Told of each step as it begins.
+
+    Attributes:
+        credentials: Those of its administrator, where this run has set them.
     """
 
-    def __init__(self, rpc: Rpc, spec: VdcSpec, progress: Progress | None = None) -> None:
+    def __init__(self, rpc: Rpc, spec: VdcSpec, source: CredentialSource, progress: Progress | None = None) -> None:
         self._rpc = rpc
         self._calls = TenantCalls(rpc)
         self._spec = spec
+        self._source = source
         self._progress = progress
+        self.credentials: Credentials | None = None
         self._undo = Compensations()
         self._made_vdc: int | None = None
         self._made_group: int | None = None
+        self._group_is_ours = False
 
     def ensure(self) -> TenantState:
         """Make the tenant what the spec asks for, from whatever state it is in.
@@ -64,12 +70,11 @@ class TenantWork:
             TenancyError: What stopped it. What this run has made is removed again, unless the tenant is finished.
         """
         state = observe(self._rpc, self._spec)
-        if not (differences := list(state.differences())):
+        if not (differences := state.differences()):
             return state
         with self._undo:
             try:
-                self._apply(state, differences)
-                return self._finish(observe(self._rpc, self._spec))
+                return self._finish(self._apply(state, differences))
             except TenancyError as error:
                 if state.vdc is not None or state.group is not None:
                     error.add_note(
@@ -79,42 +84,36 @@ class TenantWork:
 
     def _finish(self, state: TenantState) -> TenantState:
         """Verify all but the mark, and then set it: a tenant that has it is finished, and is never rolled back."""
-        differences = list(state.differences())
+        differences = state.differences()
         self._verify(difference for difference in differences if difference.kind is not Kind.MARK)
-        if not differences or state.vdc is None or state.group is None:
+        if not differences or state.group is None:
             return state
-        self._calls.mark_group(state.group.id, tenant_mark.of_group(self._spec, state.vdc.id))
-        state = attrs.evolve(state, group=read_group(self._rpc, state.group.id))
-        self._verify(state.differences())
-        return state
+        mark = state.mark
+        self._calls.mark_group(state.group.id, mark)
+        group = attrs.evolve(state.group, template={**state.group.template, **mark})
+        return attrs.evolve(state, group=group)
 
     def _verify(self, differences: Iterable[Difference]) -> None:
         if left := "; ".join(str(difference.change) for difference in differences):
             raise VerificationFailed(f"OpenNebula accepted every call for {self._spec.name}, yet would still: {left}")
 
-    def _apply(self, state: TenantState, differences: list[Difference]) -> None:
-        mend = self._mending(state)
-        done: set[Kind] = set()
-        for number, difference in enumerate(differences, start=1):
-            if self._progress is not None:
-                self._progress(Step(self._spec.name, difference.change, number, len(differences)))
-            if difference.kind in done and difference.kind is Kind.LIMITS:
-                continue  # one call has set all of them
-            if difference.kind is not Kind.MARK:  # that comes when all else is verified
-                mend[difference.kind](difference.ident)
-            done.add(difference.kind)
+    def _apply(self, state: TenantState, differences: list[Difference]) -> TenantState:
+        """Mend the differences, but for the mark.
 
-    def _mending(self, state: TenantState) -> Mapping[Kind, Callable[[int], None]]:
-        """How each kind of difference is mended; the ids of what is made on the way are known by then."""
-        spec, calls = self._spec, self._calls
+        Returns:
+            The state that OpenNebula shows afterwards.
+        """
         vdc_id = state.vdc.id if state.vdc else -1
         group_id = state.group.id if state.group else -1
+        network = NetworkWork(self._rpc, self._spec, state.networking, self._undo, lambda: vdc_id)
+        calls, spec = self._calls, self._spec
+        admin = AdminWork(self._rpc, spec.name, spec.key, self._source, undo=self._undo, group=lambda: group_id)
 
         def create_vdc(_: int) -> None:
             nonlocal vdc_id
             own_group = state.group.id if state.group else None
             anchor = tenant_mark.of_vdc(spec, group_id=own_group, last_group=state.last_group)
-            with self._making(self._vdc_left, self._undo_vdc, anchor=True) as making:
+            with self._undo.making(self._vdc_left, self._undo_vdc, anchor=True) as making:
                 vdc_id, making.ours = calls.create_vdc(spec.key, anchor)
                 self._made_vdc = vdc_id
 
@@ -122,9 +121,9 @@ class TenantWork:
             nonlocal group_id
             if state.vdc is not None:
                 calls.mark_vdc(vdc_id, tenant_mark.claim(state.last_group))
-            with self._making(self._group_left, self._undo_group) as making:
+            with self._undo.making(self._group_left, self._undo_group) as making:
                 group_id, making.ours = calls.create_group(spec.key, spec.name, vdc_id)
-                self._made_group = group_id
+                self._made_group, self._group_is_ours = group_id, making.ours
 
         def add_cluster(cluster: int) -> None:
             calls.set_cluster(vdc_id, spec.zone, cluster, present=True)
@@ -132,7 +131,15 @@ class TenantWork:
                 # It opened its networks to a group that is there already; no plan could have shown the rule.
                 calls.withhold_networks(group_id)
 
-        return {
+        def grant_use() -> None:
+            if (held := network.held.security_group) is not None:
+                self._grant(group_id, rights.use_of_security_group(group_id, held.id, spec.zone))
+
+        def set_limits(_: int) -> None:
+            known = state.quota if state.group is None else None
+            calls.set_limits(group_id, state.quota, spec.quota, known)
+
+        mend: Mapping[Kind, Callable[[int], None]] = {
             Kind.VDC: create_vdc,
             Kind.GROUP: create_group,
             Kind.BINDING: lambda _: calls.mark_vdc(vdc_id, tenant_mark.bound_to(group_id)),
@@ -141,24 +148,59 @@ class TenantWork:
             Kind.CLUSTER: add_cluster,
             Kind.CLUSTER_TOO_MANY: lambda cluster: calls.set_cluster(vdc_id, spec.zone, cluster, present=False),
             Kind.NETWORK_RULES: lambda _: calls.withhold_networks(group_id),
-            Kind.CREATE_RULE: lambda _: calls.grant_create(group_id),
-            Kind.LIMITS: lambda _: calls.set_limits(group_id, state.quota, spec.quota),
+            Kind.CREATE_RULE: lambda _: self._grant(group_id, rights.grant(group_id)),
+            Kind.SECURITY_GROUP_RIGHT: lambda _: grant_use(),
+            Kind.LIMITS: set_limits,
+            **network.mending(),
+            **admin.mending(),
         }
+        if state.group is not None and state.complete and any(item.kind is Kind.NETWORK for item in differences):
+            calls.mark_group(group_id, tenant_mark.UNSETTLED)
+        self._mend(differences, mend)
+        self.credentials = admin.credentials
+        if state.vdc is None and state.group is None:
+            return self._look_at_new(state, network, vdc_id, group_id)
+        return observe(self._rpc, spec)
 
-    @contextmanager
-    def _making(
-        self, left: Callable[[], str], undo: Callable[[], bool | None], *, anchor: bool = False
-    ) -> Iterator[_Making]:
-        """Register how something is unmade, unless it is certain that this run did not make it."""
-        making = _Making()
-        try:
-            yield making
-        except _NOT_MADE:
-            making.ours = False
-            raise
-        finally:
-            if making.ours:
-                self._undo.before(left, undo, anchor=anchor)
+    def _grant(self, group_id: int, rule: AclRule) -> None:
+        if not self._group_is_ours:
+            # Another run may take it back just now, and OpenNebula takes rules for groups that are gone.
+            self._undo.before(lambda: f"rules of group {group_id}", lambda: self._undo_rules(group_id))
+        self._calls.grant(group_id, rule)
+
+    def _mend(self, differences: list[Difference], mend: Mapping[Kind, Callable[[int], None]]) -> None:
+        done: set[Kind] = set()
+        for number, difference in enumerate(differences, start=1):
+            if self._progress is not None:
+                self._progress(Step(self._spec.name, difference.change, number, len(differences)))
+            if difference.kind in done and difference.kind in _AT_ONCE:
+                continue
+            if difference.kind is not Kind.MARK:  # that comes when all else is verified
+                mend[difference.kind](difference.ident)
+            done.add(difference.kind)
+
+    def _look_at_new(self, state: TenantState, network: NetworkWork, vdc_id: int, group_id: int) -> TenantState:
+        """The state of a tenant that was made by this run alone, seen with as few calls as there can be.
+
+        That it is in its VDC, with what the VDC holds, is seen by the rules that follow from it.
+        """
+        rules = self._calls.rules(group_id)
+        held = network.held
+        networks = frozenset() if held.network is None else frozenset({held.network.id})
+        if not rights.show_membership(rules, group_id, state.clusters, networks):
+            return observe(self._rpc, self._spec)
+        spec = self._spec
+        vdc = VdcRecord(
+            vdc_id,
+            spec.name,
+            frozenset({group_id}),
+            frozenset((spec.zone, cluster) for cluster in state.clusters),
+            frozenset((spec.zone, ident) for ident in networks),
+            tenant_mark.of_vdc(spec, group_id=group_id, last_group=state.last_group),
+        )
+        group = read_group(self._rpc, group_id)
+        account = observe_account(self._rpc, spec, group)
+        return attrs.evolve(state, vdc=vdc, group=group, rules=rules, networking=held, admin=account)
 
     def _vdc_left(self) -> str:
         return f"VDC {self._spec.name}" if self._made_vdc is None else f"VDC {self._made_vdc} ({self._spec.name})"
@@ -175,6 +217,13 @@ class TenantWork:
             bound = tenant_mark.bound_group(vdc)
             if bound is None or bound == self._made_group:
                 self._calls.remove_vdc(vdc.id)
+
+    def _undo_rules(self, group_id: int) -> None:
+        """Remove the rules of a group that is gone; one that is there takes its own along when it goes."""
+        try:
+            read_group(self._rpc, group_id)
+        except NotFound:
+            self._calls.remove_rules(group_id)
 
     def _undo_group(self) -> bool:
         """Remove the group; False when the tenant is finished, by another run for it or the last call of this one."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from opennebula_tenancy._wire.names import Kind, name_problem
+from opennebula_tenancy.admin_mark import admin_name
 from opennebula_tenancy.errors import SettingsError
 from opennebula_tenancy.ownership import key_problem
 from opennebula_tenancy.quota import Quota
@@ -16,6 +17,8 @@ from opennebula_tenancy.quota import Quota
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from opennebula_tenancy.network_spec import NetworkSpec
 
 
 class StorageScope(enum.StrEnum):
@@ -65,11 +68,13 @@ class VdcSpec:
         quota: The limits. What is not named stays as it is: on the cloud's default, for a new tenant.
         clusters: The ids of the clusters that the tenant may use; all that the cloud has when None.
         zone: The id of the zone that the clusters are in.
-        external_networks: The ids of the networks whose leases count as floating IPs. A limit of `floating_ips` holds
-            on each of them.
+        external_networks: The ids of the networks whose leases count as floating IPs; that of `network` when empty. A
+            limit of `floating_ips` holds on each of them.
         storage_scope: What counts as storage.
         storage_datastores: The ids of the image datastores that limits of storage and images hold on; those of the
             clusters when None. OpenNebula has no common limit: it holds on each of them.
+        network: The network and the router that the tenant is to have; none when None: one that it has is removed.
+        admin: Whether the tenant is to have an administrator account, `NAME_admin`. When None, one that it has stays.
 
     Raises:
         SettingsError: A value cannot be; all problems at once.
@@ -83,9 +88,19 @@ class VdcSpec:
     external_networks: tuple[int, ...] = attrs.field(default=(), converter=_some_ids)
     storage_scope: StorageScope = attrs.field(default=StorageScope.IMAGES, converter=_scope)
     storage_datastores: tuple[int, ...] | None = attrs.field(default=None, converter=_ids)
+    network: NetworkSpec | None = None
+    admin: bool | None = None
 
     def __attrs_post_init__(self) -> None:
         problems = [problem for problem in (name_problem(Kind.GROUP, self.name), key_problem(self.key)) if problem]
+        if (
+            not problems
+            and self.network is not None
+            and (problem := name_problem(Kind.NETWORK, f"{self.name}_internal"))
+        ):
+            problems.append(problem)
+        if self.admin and not problems and (problem := name_problem(Kind.USER, admin_name(self.name))):
+            problems.append(problem)
         if self.clusters == ():
             problems.append("clusters: a tenant without a cluster can run nothing; None means all of them")
         problems.extend(_id_problems("clusters", self.clusters or ()))
@@ -94,9 +109,21 @@ class VdcSpec:
         problems.extend(_id_problems("storage_datastores", self.storage_datastores or ()))
         if self.storage_scope not in set(StorageScope):
             problems.append(f"storage_scope: {self.storage_scope!r} is not one of {', '.join(StorageScope)}")
-        problems.extend(scope_problems(self.quota, self.storage_scope, self.external_networks))
+        problems.extend(scope_problems(self.quota, self.storage_scope, self.floating_ip_networks))
         if problems:
             raise SettingsError(*problems)
+
+    @property
+    def network_name(self) -> str:
+        """What its network is called."""
+        return f"{self.name}_internal"
+
+    @property
+    def floating_ip_networks(self) -> tuple[int, ...]:
+        """The ids of the networks whose leases count as floating IPs."""
+        if self.external_networks or self.network is None:
+            return self.external_networks
+        return (self.network.external_network,)
 
 
 def scope_problems(quota: Quota, scope: StorageScope, external_networks: tuple[int, ...]) -> Iterator[str]:

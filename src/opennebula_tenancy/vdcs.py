@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 import attrs
 
 from opennebula_tenancy import ownership
+from opennebula_tenancy.admins import Admins
 from opennebula_tenancy.errors import Conflict, SettingsError, VerificationFailed
+from opennebula_tenancy.floating_ip import FloatingIp, FloatingIps
 from opennebula_tenancy.group_quota import GroupQuota
+from opennebula_tenancy.network import Network
+from opennebula_tenancy.network_calls import read_networks, rules_of
+from opennebula_tenancy.networking_removal import GONE_S
+from opennebula_tenancy.networking_search import find_networking, taken
+from opennebula_tenancy.router import Router
 from opennebula_tenancy.tenant_calls import TenantCalls
 from opennebula_tenancy.tenant_mark import VDC_ID, goes_by_clusters, is_tenant, scope_of
 from opennebula_tenancy.tenant_places import counts_images, datastores_of
@@ -19,41 +23,32 @@ from opennebula_tenancy.tenant_removal import remove_tenant
 from opennebula_tenancy.tenant_search import read_group, read_groups
 from opennebula_tenancy.tenant_state import observe
 from opennebula_tenancy.tenant_work import TenantWork
+from opennebula_tenancy.turns import Turns
 from opennebula_tenancy.vdc import Vdc
+from opennebula_tenancy.vdc_figures import VdcFigures
 from opennebula_tenancy.vdc_spec import scope_problems
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from opennebula_tenancy._transport.rpc import Rpc
     from opennebula_tenancy._wire.records import GroupRecord
+    from opennebula_tenancy.admin_credentials import CredentialSource
+    from opennebula_tenancy.networking import Networking
     from opennebula_tenancy.plan import Plan, Progress
     from opennebula_tenancy.quota import Quota, Usage
+    from opennebula_tenancy.security_rule import SecurityRule
+    from opennebula_tenancy.subnets import SubnetPool, Utilisation
     from opennebula_tenancy.vdc_spec import VdcSpec
-
-
-class _Turn:
-    """A lock that can be referred to weakly."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
 
 
 class Vdcs:
     """The tenants of a cloud, as `Cloud.vdcs`. Thread safe: one tenant is worked on by one thread at a time."""
 
-    def __init__(self, rpc: Rpc) -> None:
+    def __init__(self, rpc: Rpc, source: CredentialSource) -> None:
         self._rpc = rpc
-        self._guard = threading.Lock()
-        self._turns: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
-
-    @contextmanager
-    def _turn(self, key: str) -> Iterator[None]:
-        with self._guard:
-            turn = self._turns.setdefault(key, _Turn())
-        with turn.lock:
-            yield
+        self._source = source
+        self._turns = Turns()
+        self._admins = Admins(rpc, source, self._turns.take)
 
     def plan(self, spec: VdcSpec) -> Plan:
         """Say what `ensure` would change. Reads only.
@@ -91,11 +86,13 @@ class Vdcs:
             VerificationFailed: All calls were accepted, and the tenant is not what was asked for.
             RollbackIncomplete: One of these, and something is left behind: it says what.
         """
-        with self._turn(spec.key):
-            state = TenantWork(self._rpc, spec, progress).ensure()
+        work = TenantWork(self._rpc, spec, self._source, progress)
+        with self._turns.take(spec.key):
+            state = work.ensure()
         if state.group is None or state.vdc is None:  # pragma: no cover  # a state without differences has both
             raise VerificationFailed(f"{spec.name} is not there")
-        return Vdc(state.group.id, state.vdc.id, spec.name, spec.key, self)
+        admin = self._admins.of(state.group, work.credentials)
+        return Vdc(state.group.id, state.vdc.id, spec.name, spec.key, self, admin)
 
     def get(self, group_id: int) -> Vdc:
         """Get a tenant by the id of its group.
@@ -128,6 +125,14 @@ class Vdcs:
         """What every tenant uses at this moment, by the id of its group; zeros included. One call."""
         return {group.id: GroupQuota(group.quotas, scope_of(group)).usage() for group in self._tenants()}
 
+    def figures(self) -> dict[int, VdcFigures]:
+        """What every tenant uses and may use at this moment, by the id of its group. One call."""
+        found = {}
+        for group in self._tenants():
+            quota = GroupQuota(group.quotas, scope_of(group))
+            found[group.id] = VdcFigures(group.template[ownership.KEY], quota.usage(), quota.quota())
+        return found
+
     def usage_of(self, group_id: int) -> Usage:
         """What one tenant uses at this moment.
 
@@ -151,7 +156,7 @@ class Vdcs:
     def set_quota(self, group_id: int, quota: Quota) -> Quota:
         """Change limits of one tenant; see `Vdc.set_quota`."""
         group = self._tenant(group_id)
-        with self._turn(group.template[ownership.KEY]):
+        with self._turns.take(group.template[ownership.KEY]):
             return self._set_quota(group, quota)
 
     def _set_quota(self, group: GroupRecord, wanted: Quota) -> Quota:
@@ -172,20 +177,64 @@ class Vdcs:
             raise VerificationFailed(f"OpenNebula accepted the limits of {group.name}, yet would still: {wrong}")
         return after.quota()
 
-    def delete(self, group_id: int | None = None, *, key: str, progress: Progress | None = None) -> None:
+    def delete(
+        self,
+        group_id: int | None = None,
+        *,
+        key: str,
+        progress: Progress | None = None,
+        terminate_vms: bool = False,
+        timeout_s: float = GONE_S,
+    ) -> None:
         """Remove a tenant, finished or not, and make sure that it is gone. It being gone already is a success.
 
         Args:
             group_id: The id that its group is known by, if it is.
             key: The tenant's key.
             progress: Told of each step as it begins.
+            terminate_vms: Whether to terminate the tenant's machines, which loses their disks. The removal is refused
+                while there are any if not.
+            timeout_s: How many seconds each machine and network may take to go away.
 
         Raises:
             Conflict: That group does not carry the key; nothing was removed.
             NotEmpty: The tenant still has members or objects of theirs; nothing was removed.
+            WaitTimeout: Something is still there after its time; a later call goes on from there.
         """
-        with self._turn(key):
-            remove_tenant(self._rpc, key, group_id, progress)
+        with self._turns.take(key):
+            remove_tenant(self._rpc, key, group_id, progress, terminate_vms=terminate_vms, timeout_s=timeout_s)
+
+    def network(self, vdc: Vdc) -> Network | None:
+        """Read the network of a tenant; None when it has none. See `Vdc.network`."""
+        held = self._networking(vdc)
+        return None if held.network is None else Network.of(held.network)
+
+    def router(self, vdc: Vdc) -> Router | None:
+        """Read the virtual router of a tenant; None when it has none. See `Vdc.router`."""
+        held = self._networking(vdc)
+        if held.network is None or not held.routers:
+            return None
+        return Router.of(held.routers[0], held.machines, held.network.id)
+
+    def security_rules(self, vdc: Vdc) -> tuple[SecurityRule, ...]:
+        """Read the security rules of a tenant's network; none when it has no network."""
+        group = self._networking(vdc).security_group
+        return () if group is None else tuple(sorted(rules_of(group), key=str))
+
+    def floating_ips(self, vdc: Vdc) -> tuple[FloatingIp, ...]:
+        """Read the floating IPs of a tenant's machines."""
+        return FloatingIps(self._rpc).of_tenant(self._tenant(vdc.id))
+
+    def utilisation(self, pool: SubnetPool) -> Utilisation:
+        """Say how much of a pool of subnets the networks of the cloud leave. One call.
+
+        Args:
+            pool: The pool.
+        """
+        return pool.utilisation(taken(read_networks(self._rpc)))
+
+    def _networking(self, vdc: Vdc) -> Networking:
+        return find_networking(self._rpc, vdc.name, vdc.key, self._tenant(vdc.id), is_new=False).held
 
     def _tenants(self) -> tuple[GroupRecord, ...]:
         return tuple(sorted(filter(is_tenant, read_groups(self._rpc)), key=lambda group: group.id))
@@ -197,4 +246,5 @@ class Vdcs:
         return group
 
     def _vdc(self, group: GroupRecord) -> Vdc:
-        return Vdc(group.id, int(group.template[VDC_ID]), group.name, group.template[ownership.KEY], self)
+        key, vdc_id = group.template[ownership.KEY], int(group.template[VDC_ID])
+        return Vdc(group.id, vdc_id, group.name, key, self, self._admins.of(group))

@@ -28,7 +28,7 @@ def data(result: Result) -> Any:
 @pytest.fixture(name="acme")
 def _acme(run: Run) -> dict[str, Any]:
     """A tenant that the program made, as it said."""
-    limits = ("--cpu", "4", "--memory", "8g", "--storage", "0.5t", "--external-network", "0")
+    limits = ("--cpu", "4", "--memory", "8g", "--storage", "0.5t", "--external-network", "0", "--admin")
     made: dict[str, Any] = data(run("create", *ACME, *limits, "-o", "json"))
     return made
 
@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[object, ...]] = {
     "quota, set": ("quota", "acme", "--vms", "3"),
     "usage": ("usage",),
     "usage of one": ("usage", "acme"),
+    "reset-password": ("reset-password", "acme"),
     "delete": ("delete", "acme", "--yes"),
     "doctor": ("doctor",),
 }
@@ -88,12 +89,16 @@ def test_formats_say_the_same(run: Run, acme: dict[str, Any]) -> None:
     assert fields["id"] == str(acme["id"])
     assert fields["limits.memory_mb"] == "8192"
     table = dict(line.split() for line in run("--no-header", "show", "acme").stdout.splitlines())
-    assert table == fields
+    assert table == {name: value or "-" for name, value in fields.items()}
 
 
 def test_create_makes_what_it_says_and_says_what_it_made(cloud: ont.Cloud, acme: dict[str, Any]) -> None:
     vdc = cloud.vdcs.get(acme["id"])
+    login = acme.pop("admin")
     assert acme == {"id": vdc.id, "vdc_id": vdc.vdc_id, "name": "acme", "key": "k-acme"}
+    assert vdc.admin is not None
+    assert login["username"] == vdc.admin.name == "acme_admin"
+    assert vdc.admin.takes(login["password"])
     held = vdc.quota()
     assert (held.cpu, held.memory_mb, held.storage_mb, held.vms) == (4, 8192, 524288, ont.Limit.DEFAULT)
 
@@ -192,11 +197,11 @@ def test_delete_asks_and_removes_nothing_without_a_yes(run: Run, cloud: ont.Clou
 
 def test_delete_says_what_was_removed(run: Run, acme: dict[str, Any]) -> None:
     removed = data(run("delete", acme["id"], "--yes", "-o", "json"))
-    assert {row["subject"] for row in removed} == {f"VDC {acme['vdc_id']}", f"group {acme['id']}"}
+    assert [row["subject"] for row in removed] == ["user 3", f"group {acme['id']}", f"VDC {acme['vdc_id']}"]
 
 
 def test_delete_by_key_takes_what_is_there_and_may_be_repeated(run: Run, acme: dict[str, Any]) -> None:
-    assert len(data(run("delete", "--key", acme["key"], "--yes", "-o", "json"))) == 2
+    assert len(data(run("delete", "--key", acme["key"], "--yes", "-o", "json"))) == 3
     again = run("delete", "--key", acme["key"], "--yes", "-o", "json")
     assert data(again) == []
     assert "nothing of it was there any more" in again.stderr

@@ -148,7 +148,7 @@ class TestConflicts:
         before = snapshot(server)
         for _ in range(2):
             with pytest.raises(ont.Conflict, match=r"acme\S* .*(taken|is taken) by"):
-                cloud.vdcs.ensure(SPEC)
+                cloud.vdcs.ensure(attrs.evolve(SPEC, admin=True))
             cloud.vdcs.delete(key=SPEC.key)
         assert mutations(sent) == []
         assert snapshot(server) == before

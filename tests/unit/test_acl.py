@@ -125,7 +125,16 @@ def test_a_rule_covers_no_other_scope_right_or_zone() -> None:
 
 
 def test_the_right_to_create_is_there_only_when_all_of_it_is() -> None:
-    assert not rights.is_granted([], 100)
-    assert not rights.is_granted([AclRule.group_may_create(100, [Resource.VM, Resource.IMAGE])], 100)
-    assert rights.is_granted([AclRule.group_may_create(100, Resource)], 100)
-    assert not rights.is_granted([rights.grant(101)], 100)
+    assert not rights.is_covered([], rights.grant(100))
+    assert not rights.is_covered([AclRule.group_may_create(100, [Resource.VM, Resource.IMAGE])], rights.grant(100))
+    assert rights.is_covered([AclRule.group_may_create(100, Resource)], rights.grant(100))
+    assert not rights.is_covered([rights.grant(101)], rights.grant(100))
+
+
+def test_the_right_to_use_a_security_group_is_for_that_one_of_that_zone_alone() -> None:
+    made = rights.use_of_security_group(100, 7, 0)
+    assert made.params == ("200000064", "1000100000007", "1", "100000000")
+    assert str(made) == "@100 SECGROUP/#7 USE"
+    assert not made.covers_networks
+    for other in ((101, 7, 0), (100, 8, 0), (100, 7, 1)):
+        assert not rights.is_covered([rights.use_of_security_group(*other)], made)

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 import opennebula_tenancy as ont
-from opennebula_tenancy import display, plan, vdcs
+from opennebula_tenancy import display, plan, vdcs, vms
 
 
 NAMES = [
+    "AdminUser",
     "AllocationFailed",
+    "Allowed",
     "AlreadyAssigned",
     "AlreadyExists",
     "ApiError",
@@ -24,10 +26,16 @@ NAMES = [
     "Cloud",
     "Component",
     "Conflict",
+    "CredentialSource",
+    "Credentials",
     "DuplicateObject",
+    "EnteredFailureState",
+    "FloatingIp",
     "InternalError",
     "Limit",
     "Metric",
+    "Network",
+    "NetworkSpec",
     "NotAuthorized",
     "NotEmpty",
     "NotFound",
@@ -35,23 +43,36 @@ NAMES = [
     "OutcomeUnknown",
     "Ping",
     "Plan",
+    "PoolExhausted",
     "ProtocolViolation",
     "Quota",
     "QuotaExceeded",
     "QuotaMapper",
     "RetryPolicy",
     "RollbackIncomplete",
+    "Router",
+    "SecurityRule",
     "ServerUnready",
     "SettingsError",
     "Step",
     "StorageScope",
+    "SubnetPool",
     "TenancyError",
     "Timeout",
     "TransportError",
     "Usage",
+    "Utilisation",
     "Vdc",
+    "VdcFigures",
     "VdcSpec",
     "VerificationFailed",
+    "Vm",
+    "VmSize",
+    "VmSpec",
+    "VmStatus",
+    "VmUsage",
+    "WaitTimeout",
+    "WentAway",
     "WrongState",
     "connect",
 ]
@@ -77,7 +98,13 @@ def _public() -> list[tuple[str, Any]]:
         found.append((name, value))
         if inspect.isclass(value):
             found.extend(_members(name, value))
-    return found + list(_members("Vdcs", vdcs.Vdcs)) + list(_members("Table", display.Table)) + [("plan", plan)]
+    return (
+        found
+        + list(_members("Vdcs", vdcs.Vdcs))
+        + list(_members("Vms", vms.Vms))
+        + list(_members("Table", display.Table))
+        + [("plan", plan)]
+    )
 
 
 def _members(name: str, kind: type) -> list[tuple[str, Any]]:
@@ -121,8 +148,21 @@ def test_looking_at_a_value_opens_no_connection(monkeypatch: pytest.MonkeyPatch)
         values = [
             cloud,
             cloud.vdcs,
+            cloud.vms,
             vdc,
+            ont.Vm(7, "web", "k", 100, cloud.vms),
+            ont.VmSpec(name="web", vdc=100, template=0),
+            ont.VmSize(vcpu=1),
+            ont.VmStatus(3, 3),
+            ont.NetworkSpec(external_network=0, router_template=8),
+            ont.SubnetPool("10.0.0.0/16"),
+            ont.SecurityRule("inbound", "tcp", ports="22"),
+            ont.Credentials("acme_admin", "secret"),
+            ont.CredentialSource(secret=b"16 bytes or more"),
             ont.VdcSpec(name="acme"),
+            ont.NetworkSpec(external_network=0, router_template=8),
+            ont.SubnetPool("10.0.0.0/8"),
+            ont.SecurityRule("inbound", "tcp", ports="22"),
             ont.Quota(cpu=1),
             ont.Usage(),
             ont.Plan("acme", (ont.Change("create", "group acme"),)),
@@ -139,4 +179,4 @@ def test_looking_at_a_value_opens_no_connection(monkeypatch: pytest.MonkeyPatch)
         assert hash(vdc) == hash(ont.Vdc(100, 101, "acme", "k", cloud.vdcs))
         assert vdc == ont.Vdc(100, 101, "acme", "k", cloud.vdcs)
         assert vdc != ont.Vdc(102, 101, "acme", "k", cloud.vdcs)
-        assert repr(vdc) == "Vdc(id=100, vdc_id=101, name='acme', key='k')"
+        assert repr(vdc) == "Vdc(id=100, vdc_id=101, name='acme', key='k', admin=None)"

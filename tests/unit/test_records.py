@@ -69,14 +69,17 @@ def test_in_a_pool_the_quotas_stand_beside_the_groups() -> None:
     assert groups[1].quotas == (QuotaRow("VM", None, "", {"VMS": Decimal(4)}),)
 
 
-def test_vdcs_are_read_with_the_clusters_of_every_zone() -> None:
+def test_vdcs_are_read_with_the_clusters_and_networks_of_every_zone() -> None:
     text = (
         "<VDC><ID>101</ID><NAME>acme</NAME><GROUPS><ID>100</ID></GROUPS><CLUSTERS>"
         "<CLUSTER><ZONE_ID>0</ZONE_ID><CLUSTER_ID>-10</CLUSTER_ID></CLUSTER>"
-        "<CLUSTER><ZONE_ID>3</ZONE_ID><CLUSTER_ID>100</CLUSTER_ID></CLUSTER></CLUSTERS><HOSTS/><DATASTORES/><VNETS/>"
+        "<CLUSTER><ZONE_ID>3</ZONE_ID><CLUSTER_ID>100</CLUSTER_ID></CLUSTER></CLUSTERS><HOSTS/><DATASTORES/>"
+        "<VNETS><VNET><ZONE_ID>0</ZONE_ID><VNET_ID>7</VNET_ID></VNET></VNETS>"
         "<TEMPLATE><TENANCY_KEY><![CDATA[k]]></TENANCY_KEY></TEMPLATE></VDC>"
     )
-    expected = VdcRecord(101, "acme", frozenset({100}), frozenset({(0, -10), (3, 100)}), {"TENANCY_KEY": "k"})
+    expected = VdcRecord(
+        101, "acme", frozenset({100}), frozenset({(0, -10), (3, 100)}), frozenset({(0, 7)}), {"TENANCY_KEY": "k"}
+    )
     assert VdcRecord.parse(text) == expected
     assert VdcRecord.pool(f"<VDC_POOL>{text}{text}</VDC_POOL>") == (expected, expected)
 

@@ -26,6 +26,7 @@ _ALL = 0x4_0000_0000
 _CLUSTER = 0x8_0000_0000
 _KINDS = ~0xF_FFFF_FFFF
 _IDS = 0xFFFF_FFFF
+_SCOPE = 0xF_FFFF_FFFF
 
 
 class Resource(enum.IntFlag):
@@ -77,6 +78,11 @@ class AclRule:
         return cls(_GROUP | gid, reduce(or_, kinds, 0) | _ALL, Right.CREATE, _ALL)
 
     @classmethod
+    def group_may_use(cls, gid: int, kind: Resource, ident: int, zone: int) -> Self:
+        """The rule that lets members of a group use one object of a zone: `@gid KIND/#ident USE #zone`."""
+        return cls(_GROUP | gid, kind | _INDIVIDUAL | ident, Right.USE, _INDIVIDUAL | zone)
+
+    @classmethod
     def list_of(cls, text: object) -> tuple[Self, ...]:
         """Read the answer of one.acl.info."""
         return tuple(
@@ -99,6 +105,20 @@ class AclRule:
         """Whether it gives rights to this group."""
         return self.user == _GROUP | gid
 
+    def is_for_cluster(self, cluster: int) -> bool:
+        """Whether it gives rights to the hosts or the datastores of this cluster."""
+        kinds = Resource.HOST | Resource.DATASTORE
+        return bool(self.resource & kinds) and self.resource & _SCOPE == _CLUSTER | cluster
+
+    def is_for_network(self, network: int) -> bool:
+        """Whether it gives rights to this network."""
+        return bool(self.resource & Resource.NET) and self.resource & _SCOPE == _INDIVIDUAL | network
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether it speaks of all resources of its kinds."""
+        return bool(self.resource & _ALL)
+
     @property
     def opens_networks(self) -> bool:
         """Whether it lets its user use every network, of the cloud or of a cluster, and says nothing else."""
@@ -114,7 +134,7 @@ class AclRule:
         """Whether this rule gives at least what the other gives, to the same user and on the same scope."""
         return (
             self.user == other.user
-            and self.resource & 0xF_FFFF_FFFF == other.resource & 0xF_FFFF_FFFF
+            and self.resource & _SCOPE == other.resource & _SCOPE
             and self.resource & other.resource & _KINDS == other.resource & _KINDS
             and self.rights & other.rights == other.rights
             and self.zone in {other.zone, _ALL}

@@ -152,23 +152,31 @@ class GroupRecord:
 class VdcRecord:
     """A VDC: id, name, groups, resources of every zone, and scalar attributes of its template.
 
-    `clusters` and the like hold `(zone id, id)` pairs; the id -10 stands for all.
+    `clusters` and `networks` hold `(zone id, id)` pairs; the id -10 stands for all.
     """
 
     id: int
     name: str
     groups: frozenset[int]
     clusters: frozenset[tuple[int, int]]
+    networks: frozenset[tuple[int, int]]
     template: Mapping[str, str]
 
     @classmethod
     def of(cls, element: ET.Element) -> Self:
         """Read a VDC element."""
-        clusters = frozenset(
-            (number_in(item, "ZONE_ID"), number_in(item, "CLUSTER_ID")) for item in element.iterfind("CLUSTERS/CLUSTER")
-        )
+
+        def held(noun: str) -> frozenset[tuple[int, int]]:
+            items = element.iterfind(f"{noun}S/{noun}")
+            return frozenset((number_in(item, "ZONE_ID"), number_in(item, f"{noun}_ID")) for item in items)
+
         return cls(
-            number_in(element, "ID"), _text(element, "NAME"), _ids(element, "GROUPS"), clusters, _template(element)
+            number_in(element, "ID"),
+            _text(element, "NAME"),
+            _ids(element, "GROUPS"),
+            held("CLUSTER"),
+            held("VNET"),
+            _template(element),
         )
 
     @classmethod

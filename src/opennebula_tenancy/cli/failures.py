@@ -49,11 +49,12 @@ MEANINGS: Mapping[int, str] = {
 }
 """What each exit code says."""
 INTERRUPTED = 130
+WRONG_USAGE = 2
 NO_SUCH_TENANT = 5
 
 _CODES: Mapping[type[BaseException], int] = {
     TenancyError: 1,
-    SettingsError: 2,
+    SettingsError: WRONG_USAGE,
     TransportError: 3,
     AuthenticationFailed: 4,
     NotAuthorized: 4,

@@ -10,11 +10,13 @@ import click
 from opennebula_tenancy.cli import doctor as examination
 from opennebula_tenancy.cli.amounts import Amount
 from opennebula_tenancy.cli.command import Program
+from opennebula_tenancy.cli.failures import WRONG_USAGE, Failure
 from opennebula_tenancy.cli.output import Answer, Value
 from opennebula_tenancy.cli.progress import watched
 from opennebula_tenancy.cli.session import Session, say, tenant_called
+from opennebula_tenancy.cli.shown import figures, identity, login, parts
 from opennebula_tenancy.errors import Conflict, NotFound, VerificationFailed
-from opennebula_tenancy.quota import Metric, Quota, Usage
+from opennebula_tenancy.quota import Metric, Quota
 from opennebula_tenancy.vdc_spec import StorageScope, VdcSpec
 
 
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
     from opennebula_tenancy.cloud import Cloud
     from opennebula_tenancy.plan import Change, Plan, Progress, Step
-    from opennebula_tenancy.vdc import Vdc
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -86,6 +87,11 @@ def _spec(command: F) -> F:
             metavar="ID",
             help="A cluster that the tenant may use; all of them when omitted. Repeatable.",
         ),
+        click.option(
+            "--admin/--no-admin",
+            default=None,
+            help="Whether it has an administrator account, NAME_admin; one that it has stays when omitted.",
+        ),
         _limits,
         click.option("--key", help="What the tenant is known by; made up, and said, when omitted."),
         click.option("--name", required=True, help="The name of the tenant."),
@@ -104,14 +110,6 @@ def _asked_for(options: dict[str, Any]) -> VdcSpec:
     return VdcSpec(quota=quota, **options)
 
 
-def _identity(vdc: Vdc) -> dict[str, Value]:
-    return {"id": vdc.id, "vdc_id": vdc.vdc_id, "name": vdc.name, "key": vdc.key}
-
-
-def _figures(counted: Quota | Usage) -> dict[str, Value]:
-    return {metric.field: counted[metric] for metric in Metric}
-
-
 def _changes(changes: tuple[Change, ...]) -> Answer:
     rows = [(change.action, change.subject, change.before, change.after) for change in changes]
     return Answer.listing(("action", "subject", "before", "after"), rows)
@@ -125,6 +123,16 @@ def _plan_of(cloud: Cloud, spec: VdcSpec) -> Plan:
         if (other := cloud.vdcs.find(spec.name)) is not None and other.key != spec.key:
             conflict.add_note(f"the tenant {other.name} is there with the key {other.key}: to change it, say --key")
         raise
+
+
+def _refuse_loss_of_network(plan: Plan) -> None:
+    """There are no options to ask for a network with; what was made with one is not to lose it for that."""
+    if lost := [
+        str(change)
+        for change in plan.changes
+        if change.action == "delete" and change.subject.startswith(("network ", "router "))
+    ]:
+        raise Failure(f"this would {' and '.join(lost)}: to change limits, use onetenant quota", WRONG_USAGE)
 
 
 def _say_plan(session: Session, spec: VdcSpec, plan: Plan) -> None:
@@ -154,7 +162,7 @@ def program(context: click.Context, /, **options: Any) -> None:
 def list_command(session: Session) -> None:
     """List the tenants."""
     with session.cloud() as cloud:
-        rows = [tuple(_identity(vdc).values()) for vdc in cloud.vdcs.list()]
+        rows = [tuple(identity(vdc).values()) for vdc in cloud.vdcs.list()]
     session.answer(Answer.listing(("id", "vdc_id", "name", "key"), rows))
 
 
@@ -162,11 +170,12 @@ def list_command(session: Session) -> None:
 @_TENANT
 @click.pass_obj
 def show_command(session: Session, tenant: str) -> None:
-    """Show a tenant, its limits and what it uses."""
+    """Show a tenant: what it has, its limits and what it uses."""
     with session.cloud() as cloud:
         vdc = tenant_called(cloud, tenant)
-        limits, used = _figures(vdc.quota()), _figures(vdc.usage())
-    session.answer(Answer.record({**_identity(vdc), "limits": limits, "usage": used}))
+        limits, used = figures(vdc.quota()), figures(vdc.usage())
+        held = parts(vdc)
+    session.answer(Answer.record({**identity(vdc), **held, "limits": limits, "usage": used}))
 
 
 @program.command("plan", attempt="plan the tenant {name}")
@@ -186,7 +195,8 @@ def plan_command(session: Session, /, **options: Any) -> None:
 def create_command(session: Session, /, dry_run: bool, **options: Any) -> None:
     """Make a tenant, or make one what is asked for, and verify it.
 
-    With the --key of a tenant that is there, or of a run that was interrupted, it goes on from what it finds.
+    With the --key of a tenant that is there, or of a run that was interrupted, it goes on from what it finds. The
+    password of an administrator account that it makes is in the answer, and cannot be shown again.
     """
     spec = _asked_for(options)
     with session.cloud() as cloud:
@@ -194,12 +204,14 @@ def create_command(session: Session, /, dry_run: bool, **options: Any) -> None:
         if dry_run:
             _say_plan(session, spec, plan)
             return
+        _refuse_loss_of_network(plan)
         session.key = spec.key
         say(str(plan))
         say(f"the key is {spec.key}; to repeat this run, add --key {spec.key}")
         with watched() as progress:
             vdc = cloud.vdcs.ensure(spec, progress=progress)
-    session.answer(Answer.record(_identity(vdc)))
+        known = vdc.admin.credentials() if vdc.admin else None
+    session.answer(Answer.record({**identity(vdc), **({"admin": login(known)} if known else {})}))
     say(f"{spec.name} is as asked for, and was verified")
 
 
@@ -213,10 +225,25 @@ def quota_command(session: Session, /, tenant: str, **limits: Any) -> None:
     with session.cloud() as cloud:
         vdc = tenant_called(cloud, tenant)
         held = vdc.set_quota(wanted) if wanted else vdc.quota()
-    data: dict[str, Value] = {"id": vdc.id, "name": vdc.name, "limits": _figures(held)}
-    session.answer(Answer(data, ("limit", "value"), list(_figures(held).items())))
+    data: dict[str, Value] = {"id": vdc.id, "name": vdc.name, "limits": figures(held)}
+    session.answer(Answer(data, ("limit", "value"), list(figures(held).items())))
     if wanted:
         say(f"the limits of {vdc.name} are as asked for, and were verified")
+
+
+@program.command("reset-password", attempt="reset the password of the administrator of the tenant {tenant}")
+@_TENANT
+@click.pass_obj
+def reset_password_command(session: Session, tenant: str) -> None:
+    """Give the administrator of a tenant a new password, and show it, once. The old one is refused from then on."""
+    with session.cloud() as cloud:
+        vdc = tenant_called(cloud, tenant)
+        if vdc.admin is None:
+            advice = f"onetenant create --key {vdc.key} --admin makes one"
+            raise Failure(f"the tenant {vdc.name} has no administrator account; {advice}", WRONG_USAGE)
+        known = vdc.admin.reset_password()
+    session.answer(Answer.record({"id": vdc.id, "name": vdc.name, **login(known)}))
+    say(f"all that {known.username} could log in with before is refused")
 
 
 @program.command("usage", attempt="say what is used")
@@ -232,18 +259,19 @@ def usage_command(session: Session, tenant: str | None) -> None:
             used = cloud.vdcs.usage()
             # The two are two calls: a tenant that comes or goes between them is left out.
             found = [(vdc, used[vdc.id]) for vdc in cloud.vdcs.list() if vdc.id in used]
-    data: list[Value] = [{"id": vdc.id, "name": vdc.name, "usage": _figures(usage)} for vdc, usage in found]
+    data: list[Value] = [{"id": vdc.id, "name": vdc.name, "usage": figures(usage)} for vdc, usage in found]
     header = ("id", "name", *(metric.field for metric in Metric))
-    rows = [(vdc.id, vdc.name, *_figures(usage).values()) for vdc, usage in found]
+    rows = [(vdc.id, vdc.name, *figures(usage).values()) for vdc, usage in found]
     session.answer(Answer(data if tenant is None else data[0], header, rows))
 
 
 @program.command("delete", attempt="remove the tenant {tenant}")
 @click.argument("tenant", metavar="[NAME_OR_ID]", required=False)
 @click.option("--key", help="Remove what carries this key: also a tenant that was never finished.")
+@click.option("--terminate-vms", is_flag=True, help="Terminate its VMs as well, which loses their disks.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def delete_command(session: Session, tenant: str | None, key: str | None, yes: bool) -> None:
+def delete_command(session: Session, tenant: str | None, key: str | None, terminate_vms: bool, yes: bool) -> None:
     """Remove a tenant. Refused while it has members or objects of theirs."""
     if (tenant is None) == (key is None):
         raise click.UsageError("name the tenant, or give its --key")
@@ -259,12 +287,13 @@ def delete_command(session: Session, tenant: str | None, key: str | None, yes: b
         vdc = tenant_called(cloud, tenant) if tenant is not None else None
         which = f"the tenant {vdc.name} (group {vdc.id}, VDC {vdc.vdc_id})" if vdc else f"what has the key {key}"
         if not yes:
-            click.confirm(f"Remove {which} at {cloud.endpoint}?", abort=True, err=True)
+            its_vms = " and all its VMs" if terminate_vms else ""
+            click.confirm(f"Remove {which}{its_vms} at {cloud.endpoint}?", abort=True, err=True)
         with watched() as show:
             if vdc is not None:
-                vdc.delete(progress=note)
+                vdc.delete(progress=note, terminate_vms=terminate_vms)
             else:
-                cloud.vdcs.delete(key=key or "", progress=note)
+                cloud.vdcs.delete(key=key or "", progress=note, terminate_vms=terminate_vms)
         _verify_gone(cloud, removed)
     session.answer(_changes(tuple(removed)))
     say(f"{which} is gone" if removed else "nothing of it was there any more")
@@ -272,7 +301,7 @@ def delete_command(session: Session, tenant: str | None, key: str | None, yes: b
 
 def _verify_gone(cloud: Cloud, removed: list[Change]) -> None:
     """Look once more for the groups that were removed."""
-    for noun, ident in (change.subject.split() for change in removed):
+    for noun, _, ident in (change.subject.partition(" ") for change in removed):
         if noun != "group":
             continue
         try:

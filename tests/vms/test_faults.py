@@ -1,0 +1,226 @@
+"""Every call of every operation on a machine, hit by every kind of fault: the next run ends as an undisturbed one."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import attrs
+import pytest
+
+import opennebula_tenancy as ont
+from opennebula_tenancy import waiting
+from opennebula_tenancy.emulator import Config, Emulator, Fault, FaultKind
+from opennebula_tenancy.vms import Vms
+from vms.world import KEY, LARGER, STEP_S, World, connect
+
+
+PATIENCE = ont.Timeout(connect_s=5, read_s=0.15)
+DELAY_S = 0.4
+FIRST = 0
+"""The id of the first machine of a server."""
+
+
+@attrs.frozen
+class Stage:
+    """The embedded server with the tenant, and a way to run operations on its machine."""
+
+    server: Emulator
+    world: World
+
+    def run(self, operate: "Operation", **options: Any) -> None:
+        with connect(self.server, timeout=PATIENCE, **options) as cloud:
+            operate(Vms(cloud._rpc), self.world)
+
+    def shot(self) -> Any:
+        self.server.settle()
+        return self.world.shot()
+
+
+Operation = Callable[[Vms, World], None]
+
+
+def nothing(vms: Vms, world: World) -> None:
+    del vms, world
+
+
+def create(vms: Vms, world: World) -> None:
+    vms.ensure(world.spec(), timeout_s=5)
+
+
+def create_off(vms: Vms, world: World) -> None:
+    vms.ensure(world.spec(), timeout_s=5).power_off(hard=True, timeout_s=5)
+
+
+def resize(vms: Vms, world: World) -> None:
+    del world
+    vms.resize(FIRST, LARGER, key=KEY, timeout_s=5)
+
+
+def delete(vms: Vms, world: World) -> None:
+    del world
+    vms.delete(FIRST, key=KEY, timeout_s=5)
+
+
+@attrs.frozen
+class Case:
+    prepare: Operation
+    operate: Operation
+    live: bool = False
+
+
+CASES = {
+    "create": Case(nothing, create),
+    "resize": Case(create, resize),
+    "resize live": Case(create, resize, live=True),
+    "resize off": Case(create_off, resize),
+    "delete": Case(create, delete),
+}
+
+
+def stage_of(case: Case) -> Iterator[Stage]:
+    with Emulator(populated=True, config=Config(step_s=STEP_S, live_resize=case.live)) as server:
+        with connect(server) as cloud:
+            world = World.build(server, cloud)
+        stage = Stage(server, world)
+        stage.run(case.prepare)
+        server.settle()
+        yield stage
+
+
+def undisturbed(name: str) -> tuple[Any, Any, tuple[str, ...]]:
+    """The state before an operation, the one it ends in, and the calls that it sends when every wait looks twice."""
+    case = CASES[name]
+    for stage in stage_of(case):
+        before = stage.shot()
+        stage.server.faults.arm()
+        stage.run(case.operate)
+        calls = stage.server.calls
+        return before, stage.shot(), calls
+    raise AssertionError
+
+
+MOST = {"create": 16, "resize": 26, "resize live": 14, "resize off": 14, "delete": 8}
+"""How many calls an operation sends, at most: how often it looks while it waits depends on the time that passes."""
+EACH_CALL = [pytest.param(name, index, id=f"{name}-{index}") for name, most in MOST.items() for index in range(most)]
+WAYS = {"resize live", "resize off"}
+"""Cases that differ from another one in a few calls: fewer kinds of faults tell as much."""
+TELLING = (FaultKind.REFUSE, FaultKind.LOSE_REPLY)
+
+
+def each_call(kinds: Iterable[FaultKind]) -> list[Any]:
+    """Every call of every case with each of these kinds of faults."""
+    return [
+        pytest.param(name, index, kind, id=f"{name}-{index}-{kind}")
+        for name, most in MOST.items()
+        for index in range(most)
+        for kind in kinds
+        if kind in TELLING or name not in WAYS
+    ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _impatient() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(waiting, "_SHORTEST_S", STEP_S)
+        yield
+
+
+@pytest.fixture(name="states", scope="module")
+def _states(_impatient: None) -> dict[str, tuple[Any, Any, tuple[str, ...]]]:
+    return {name: undisturbed(name) for name in CASES}
+
+
+def test_no_operation_sends_more_calls_than_are_hit(states: dict[str, Any]) -> None:
+    for name, (_, _, calls) in states.items():
+        assert len(calls) <= MOST[name], calls
+
+
+@pytest.mark.parametrize(("name", "index", "kind"), each_call(FaultKind))
+def test_one_fault_at_any_call_and_one_more_run_end_as_an_undisturbed_run(
+    states: dict[str, Any], name: str, index: int, kind: FaultKind
+) -> None:
+    before, after, _ = states[name]
+    case = CASES[name]
+    for stage in stage_of(case):
+        stage.server.faults.arm(Fault(kind=kind, call=index, delay_s=DELAY_S))
+        error: ont.TenancyError | None = None
+        try:
+            stage.run(case.operate)
+        except ont.TenancyError as caught:
+            error = caught
+        stage.server.faults.arm()
+        found = stage.shot()
+        if error is None:
+            assert found == after
+        elif not isinstance(error, ont.RollbackIncomplete) and name != "delete":
+            # Whatever is left is what was there, or an end that only its mark or the last look is missing of.
+            assert unmarked(found) in (unmarked(before), unmarked(after)), error
+        stage.run(case.operate)
+        assert stage.shot() == after
+        again(stage, case)
+
+
+def again(stage: Stage, case: Case) -> None:
+    """One more run changes nothing."""
+    stage.server.faults.arm()
+    stage.run(case.operate)
+    assert [call for call in stage.server.calls if not call.endswith(("info", "infoset", "infoextended"))] == []
+
+
+def unmarked(shot: Any) -> Any:
+    machines, used, leases = shot
+    return [{**vm, "user": {**vm["user"], "TENANCY_PHASE": ""}} for vm in machines], used, leases
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "kind"),
+    each_call((FaultKind.DROP, FaultKind.LOSE_REPLY, FaultKind.REFUSE, FaultKind.ELECTION)),
+)
+def test_a_server_that_is_lost_at_any_call_and_comes_back_ends_as_an_undisturbed_run(
+    states: dict[str, Any], name: str, index: int, kind: FaultKind
+) -> None:
+    before, after, calls = states[name]
+    case = CASES[name]
+    for stage in stage_of(case):
+        stage.server.faults.arm(Fault(kind=kind, call=index, onwards=True, times=None))
+        error: ont.TenancyError | None = None
+        try:
+            stage.run(case.operate)
+        except ont.TenancyError as caught:
+            error = caught
+        stage.server.faults.arm()
+        found = stage.shot()
+        if error is None:
+            # How often it looks while it waits depends on the time that passes: the fault may come too late.
+            assert index >= len(calls) - 2
+        elif name != "delete" and unmarked(found) not in (unmarked(before), unmarked(after)):
+            assert isinstance(error, ont.RollbackIncomplete), error
+            assert all("VM" in left for left in error.leftovers)
+        stage.run(case.operate)
+        assert stage.shot() == after
+        again(stage, case)
+
+
+class Killed(BaseException):
+    """The process is gone: no line of it runs any more."""
+
+
+@pytest.mark.parametrize(("name", "index"), EACH_CALL)
+def test_a_process_killed_after_any_call_and_one_more_run_end_as_an_undisturbed_run(
+    states: dict[str, Any], name: str, index: int
+) -> None:
+    _, after, _ = states[name]
+    case = CASES[name]
+    for stage in stage_of(case):
+        seen: list[ont.CallRecord] = []
+
+        def kill(record: ont.CallRecord, seen: list[ont.CallRecord] = seen) -> None:
+            seen.append(record)
+            if len(seen) > index:
+                raise Killed
+
+        with contextlib.suppress(Killed):
+            stage.run(case.operate, on_call=kill)
+        stage.run(case.operate)
+        assert stage.shot() == after
+        again(stage, case)
