@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types contracts bench docs format clean
+.PHONY: help demo test check lint types contracts bench soak docs format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -34,7 +34,10 @@ contracts: $(STAMP) ## imports point down the layers
 check: lint types contracts test ## everything that CI runs
 
 bench: $(STAMP) ## calls, bytes and time beside a raw request
-	$(BIN)/python bench/usage.py
+	$(BIN)/python -m bench
+
+soak: $(STAMP) ## 100 mixed orders with faults on both sides and kills of the agent
+	$(BIN)/python -m onetenant_waldur.soak
 
 docs: $(STAMP) ## HTML in docs/_build/html
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'

@@ -2,17 +2,23 @@
 
 import datetime as dt
 import enum
+from collections import defaultdict
 from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Self
 
 import opennebula_tenancy as ont
 from onetenant_waldur import log
+from onetenant_waldur.backoff import Paces
 from onetenant_waldur.offering import Offering
-from onetenant_waldur.orders import process_orders
-from onetenant_waldur.reports import UsageSnapshot, report_usage
-from onetenant_waldur.settings import OfferingSettings, Settings
-from onetenant_waldur.waldur import Patience, Waldur
+from onetenant_waldur.order_desk import OrderDesk
+from onetenant_waldur.order_round import OrderRound
+from onetenant_waldur.reports import UsageReport
+from onetenant_waldur.settings import Backend, OfferingSettings, Settings
+from onetenant_waldur.stock import Stock
+from onetenant_waldur.stop import LetGo, Stopping
+from onetenant_waldur.waldur import Waldur
+from onetenant_waldur.waldur_calls import Patience, utc_now
 
 
 class Mode(enum.StrEnum):
@@ -20,11 +26,6 @@ class Mode(enum.StrEnum):
 
     ORDER_PROCESS = "order_process"
     REPORT = "report"
-
-
-def utc_now() -> dt.datetime:
-    """The wall clock."""
-    return dt.datetime.now(dt.UTC)
 
 
 class Agent:
@@ -35,10 +36,13 @@ class Agent:
         patience: How long to wait for Waldur.
         timeout: How long to wait for OpenNebula.
         retry: How often, and for how long, calls of OpenNebula are tried.
-        clock: What time it is.
+        paces: How long what fails is left alone.
+        clock: The clock of this machine. What month it is, Waldur says.
+        redaction: What keeps secrets out of texts, and learns those that come up; that of the settings when omitted.
 
     Attributes:
         offerings: The offerings.
+        redaction: What keeps secrets out of texts.
 
     Raises:
         SettingsError: An endpoint or its credentials cannot be.
@@ -51,16 +55,30 @@ class Agent:
         patience: Patience | None = None,
         timeout: ont.Timeout | None = None,
         retry: ont.RetryPolicy | None = None,
+        paces: Paces | None = None,
         clock: Callable[[], dt.datetime] = utc_now,
+        redaction: log.Redaction | None = None,
     ) -> None:
         self._settings = settings
         self._patience = patience
         self._timeout = timeout
         self._retry = retry
         self._clock = clock
+        self._stop = Stopping()
         self._clouds: dict[tuple[str, str], ont.Cloud] = {}
-        self._redaction = log.Redaction(settings.secrets())
+        self._waldurs: dict[tuple[str, str, bool], Waldur] = {}
+        self._connections = _budget(settings)
+        self.redaction = redaction or log.Redaction(settings.secrets())
         self.offerings = tuple(self._offering(one) for one in settings.offerings)
+        attempts, paces = settings.general.max_attempts, paces or Paces()
+        self._desks = tuple(
+            OrderDesk(one, max_attempts=attempts, paces=paces)
+            for one in self.offerings
+            if one.settings.processes_orders
+        )
+        self._reports = tuple(
+            UsageReport(one, settings.general.timezone, paces) for one in self.offerings if one.settings.reports_usage
+        )
 
     def introduce(self) -> bool:
         """Log, once, what the settings ask for and the agent does not do.
@@ -73,55 +91,54 @@ class Agent:
         known = [offering.introduce() for offering in self.offerings]
         return all(known)
 
-    def cycle(self, modes: Collection[Mode], stopping: Callable[[], bool] = lambda: False) -> bool:
+    def cycle(self, modes: Collection[Mode], stop: Stopping | None = None) -> bool:
         """Do each task once, for all offerings.
 
         Args:
             modes: The tasks.
-            stopping: Asked before each order and each resource whether to stop.
+            stop: Whether to stop: asked before each order, each resource and each call.
 
         Returns:
             Whether all went well: no order erred or was left, and all usage was reported.
         """
         well = True
         if Mode.ORDER_PROCESS in modes:
-            well &= self.process_orders(stopping)
+            well &= self.process_orders(stop)
         if Mode.REPORT in modes:
-            well &= self.report_usage(stopping)
+            well &= self.report_usage(stop)
         return well
 
-    def process_orders(self, stopping: Callable[[], bool] = lambda: False) -> bool:
-        """Carry out the orders of all offerings.
+    def process_orders(self, stop: Stopping | None = None) -> bool:
+        """Carry out the orders of all offerings, several at the same time.
 
         Returns:
             Whether none erred, and none was left.
         """
-        well = True
-        for offering in self.offerings:
-            if offering.settings.processes_orders and not stopping():
-                tally = process_orders(offering, stopping)
-                well &= not (tally.erred or tally.left)
-        return well
+        self._stop = stop or Stopping()
+        tally = OrderRound(self._desks, self._stop).run(self._settings.general.max_workers)
+        return not (tally.erred or tally.left)
 
-    def report_usage(self, stopping: Callable[[], bool] = lambda: False) -> bool:
-        """Report the usage of all offerings.
+    def report_usage(self, stop: Stopping | None = None) -> bool:
+        """Report the usage of all offerings, and how their resources are.
 
         Returns:
-            Whether Waldur knows all usage now.
+            Whether Waldur knows all of it now.
         """
+        self._stop = stop or Stopping()
         well = True
-        snapshot = UsageSnapshot()
-        today = self._clock().astimezone(self._settings.general.timezone).date()
-        for offering in self.offerings:
-            if offering.settings.reports_usage and not stopping():
-                tally = report_usage(offering, snapshot, today, stopping)
-                well &= not tally.failed
+        stock = Stock()
+        try:
+            for report in self._reports:
+                if not self._stop.requested:
+                    well &= report.send(stock, self._stop)
+        except LetGo:
+            return False
         return well
 
     def close(self) -> None:
         """Close the connections that are kept."""
-        for offering in self.offerings:
-            offering.waldur.close()
+        for waldur in self._waldurs.values():
+            waldur.close()
         for cloud in self._clouds.values():
             cloud.close()
 
@@ -137,33 +154,63 @@ class Agent:
         general = self._settings.general
         return Offering(
             settings=settings,
-            waldur=Waldur(
+            waldur=self._waldur(settings),
+            cloud=self._cloud(settings),
+            log=log.get().bind(offering=settings.name),
+            redaction=self.redaction,
+            expose_details=general.expose_backend_error_details,
+        )
+
+    def _waldur(self, settings: OfferingSettings) -> Waldur:
+        """The access to an offering's Waldur, shared with the other offerings that are sold there."""
+        general = self._settings.general
+        identity = (settings.waldur_api_url, settings.waldur_api_token, settings.verify_ssl)
+        if identity not in self._waldurs:
+            self._waldurs[identity] = Waldur(
                 settings.waldur_api_url,
                 settings.waldur_api_token,
                 verify=settings.verify_ssl,
                 proxy=general.global_proxy or None,
                 patience=self._patience,
-            ),
-            cloud=self._cloud(settings),
-            log=log.get().bind(offering=settings.name),
-            redaction=self._redaction,
-            expose_details=general.expose_backend_error_details,
-        )
+                max_connections=general.max_workers,
+                before_call=self._checkpoint,
+                clock=self._clock,
+            )
+        return self._waldurs[identity]
 
     def _cloud(self, settings: OfferingSettings) -> ont.Cloud:
         """The connection to an offering's cloud, shared with the other offerings that it serves."""
         backend = settings.backend_settings
         identity = (backend.api_url, backend.credentials)
         if identity not in self._clouds:
-            self._clouds[identity] = ont.connect(*identity, timeout=self._timeout, retry=self._retry, on_call=_log_call)
+            self._clouds[identity] = ont.connect(
+                *identity,
+                timeout=self._timeout,
+                max_connections=self._connections[backend.api_url],
+                retry=self._retry,
+                on_call=self._called,
+                admin_credentials=self._settings.admin_credentials,
+            )
         return self._clouds[identity]
 
+    def _called(self, record: ont.CallRecord) -> None:
+        log.get().debug(
+            "opennebula_call",
+            method=record.method,
+            call_id=record.call_id,
+            outcome=record.outcome,
+            seconds=round(record.seconds, 4),
+        )
+        self._checkpoint()
 
-def _log_call(record: ont.CallRecord) -> None:
-    log.get().debug(
-        "opennebula_call",
-        method=record.method,
-        call_id=record.call_id,
-        outcome=record.outcome,
-        seconds=round(record.seconds, 4),
-    )
+    def _checkpoint(self) -> None:
+        self._stop.checkpoint()
+
+
+def _budget(settings: Settings) -> dict[str, int]:
+    """How many calls each account may have under way at an address: together no more than are allowed there."""
+    accounts: defaultdict[str, set[str]] = defaultdict(set)
+    for offering in settings.offerings:
+        backend: Backend = offering.backend_settings
+        accounts[backend.api_url].add(backend.credentials)
+    return {address: settings.general.max_connections // len(names) for address, names in accounts.items()}

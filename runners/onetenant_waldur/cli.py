@@ -10,8 +10,10 @@ import click
 
 from onetenant_waldur import log, settings
 from onetenant_waldur.agent import Agent, Mode
-from onetenant_waldur.loop import run, stop_on_signals
-from opennebula_tenancy import SettingsError
+from onetenant_waldur.cli_reset import ResetFailed, reset_password
+from onetenant_waldur.loop import run
+from onetenant_waldur.stop import stop_on_signals
+from opennebula_tenancy import Credentials, SettingsError
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -73,7 +75,7 @@ def main(
 def run_command(config_file: Path | None, order_process_period_minutes: float, report_period_minutes: float) -> None:
     """Process orders and report usage, each at its period, until told to stop.
 
-    SIGTERM and SIGINT let it finish the order at hand.
+    SIGTERM and SIGINT let it finish the orders at hand for some seconds; the next start takes up what is left.
     """
     _run(config_file, _in_seconds(list(Mode), order_process_period_minutes, report_period_minutes))
 
@@ -89,9 +91,33 @@ def once_command(mode: str | None, config_file: Path | None) -> None:
     """
     with _agent(config_file) as agent, stop_on_signals() as stop:
         well = agent.introduce()
-        well &= agent.cycle([Mode(mode)] if mode else list(Mode), lambda: stop.requested)
+        well &= agent.cycle([Mode(mode)] if mode else list(Mode), stop)
     if not well:
         sys.exit(_FAILED)
+
+
+@main.command("reset-password")
+@click.argument("tenant", metavar="RESOURCE_UUID|TENANT")
+@click.option("--show-password", is_flag=True, help="Print the new credentials as well.")
+@_CONFIG
+def reset_password_command(tenant: str, show_password: bool, config_file: Path | None) -> None:
+    """Give the administrator of a tenant a new password, and show it in Waldur. The old one is refused from then on.
+
+    The tenant is named by the uuid of its resource, by its name, or by the id of its group. Exits with 1 when there is
+    no new password, or Waldur does not show it.
+    """
+    known: Credentials | None = None
+    with _agent(config_file) as agent:
+        try:
+            known = reset_password(agent, tenant)
+            click.echo(f"the password of {known.username} was reset, and Waldur shows the new one")
+        except ResetFailed as error:
+            known = error.known
+            click.echo(agent.redaction.text(str(error)), err=True)
+            sys.exit(_FAILED)
+        finally:
+            if show_password and known is not None:
+                click.echo(f"username: {known.username}\npassword: {known.password}")
 
 
 @main.command("demo")
@@ -120,8 +146,9 @@ def _run(config_file: Path | None, periods_s: dict[Mode, float]) -> None:
 def _agent(config_file: Path | None) -> Iterator[Agent]:
     try:
         found = settings.load(config_file or _DEFAULT_CONFIG)
-        log.configure(found.general.log_level, log.Redaction(found.secrets()))
-        agent = Agent(found)
+        redaction = log.Redaction(found.secrets())
+        log.configure(found.general.log_level, redaction)
+        agent = Agent(found, redaction=redaction)
     except SettingsError as error:
         for problem in error.problems:
             click.echo(problem, err=True)

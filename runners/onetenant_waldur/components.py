@@ -15,9 +15,11 @@ from opennebula_tenancy.quota_mapper import WELL_KNOWN
 
 CENT = Decimal("0.01")
 """Waldur takes amounts with two decimals."""
-_LIMITED = "limit"
-_INCLUDED = "fixed"
-_REPORTED = frozenset({"limit", "usage"})
+LIMITED = "limit"
+INCLUDED = "fixed"
+"""How Waldur calls what a plan includes."""
+REPORTED = frozenset({"limit", "usage"})
+"""How components are billed whose usage Waldur takes."""
 
 
 @attrs.frozen
@@ -59,7 +61,7 @@ class Components:
             billing[one.type] = said.accounting_type or one.billing_type
             metric = said.metric or WELL_KNOWN.get(one.type)
             if metric is None:
-                if billing[one.type] in _REPORTED | {_INCLUDED}:
+                if billing[one.type] in REPORTED | {INCLUDED}:
                     remarks.append(_uncounted(one.type))
                 continue
             factor = said.unit_factor if said.unit_factor is not None else one.unit_factor
@@ -88,7 +90,7 @@ class Components:
         Raises:
             SettingsError: The plan is not one of the offering, or OpenNebula does not count a component.
         """
-        included = [name for name, kind in self.billing.items() if kind == _INCLUDED and name in self.mapper.components]
+        included = [name for name, kind in self.billing.items() if kind == INCLUDED and name in self.mapper.components]
         amounts: dict[str, float] = {}
         if included and plan is not None:
             if plan not in self.plans:
@@ -122,20 +124,25 @@ class Components:
             }
         )
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The components that OpenNebula counts."""
+        return frozenset(self.mapper.components)
+
     def limits(self, quota: Quota) -> dict[str, int | float]:
         """Convert the limits of a tenant to those of its resource: of the components that are billed by limit."""
         return {
-            name: _number(amount)
+            name: number(amount)
             for name, amount in self.mapper.amounts(quota).items()
-            if self.billing[name] == _LIMITED and not isinstance(amount, Limit)
+            if self.billing[name] == LIMITED and not isinstance(amount, Limit)
         }
 
     def usage(self, usage: Usage) -> dict[str, Decimal]:
         """Convert the usage of a tenant to amounts that Waldur takes: no components that a plan includes."""
         return {
-            name: _rounded(amount)
+            name: rounded(amount)
             for name, amount in self.mapper.amounts(usage).items()
-            if self.billing[name] in _REPORTED and not isinstance(amount, Limit)
+            if self.billing[name] in REPORTED and not isinstance(amount, Limit)
         }
 
 
@@ -154,9 +161,11 @@ def _mapper(known: Mapping[str, Component], problems: list[str]) -> QuotaMapper:
     return mapper
 
 
-def _number(amount: Fraction) -> int | float:
+def number(amount: Fraction) -> int | float:
+    """An amount as JSON has it: whole where it is."""
     return int(amount) if amount.denominator == 1 else float(amount)
 
 
-def _rounded(amount: Fraction) -> Decimal:
+def rounded(amount: Fraction) -> Decimal:
+    """An amount as Waldur takes it, halves of a hundredth rounded up."""
     return (Decimal(amount.numerator) / Decimal(amount.denominator)).quantize(CENT, rounding=ROUND_HALF_UP)

@@ -1,4 +1,4 @@
-"""The demonstration: a tenant from order to end, on an embedded OpenNebula and an embedded Waldur."""
+"""The demonstration: tenants and machines from order to end, on an embedded OpenNebula and an embedded Waldur."""
 
 import tempfile
 import time
@@ -16,14 +16,24 @@ import yaml
 import opennebula_tenancy as ont
 from onetenant_waldur import log, settings
 from onetenant_waldur.agent import Agent
-from onetenant_waldur.marketplace import Marketplace, OrderRefused, Placed
+from onetenant_waldur.marketplace import Marketplace, OrderRefused, Placed, Plan
+from opennebula_tenancy.diagram import Diagram, Machine
 from opennebula_tenancy.display import Table
 from opennebula_tenancy.emulator import Emulator
 
 
-NAME = "e2e-vdc"
+NAME, PARENT, VM_NAME = "e2e-vdc", "e2e-parent", "e2e-test-vm"
 LIMITS = {"cpu": 4, "ram": 4096, "storage": 4096, "floating_ip": 2}
 DOUBLED = {name: 2 * amount for name, amount in LIMITS.items()}
+SIZES = {"Small": {"vcpu": 1, "vm_ram": 512, "vm_disk": 2048}, "Medium": {"vcpu": 1, "vm_ram": 1024, "vm_disk": 5120}}
+NETWORKING = {
+    "virtual_router_template_id": 8,
+    "security_group_defaults": [
+        {"direction": "INBOUND", "protocol": "TCP", "range": "22:22"},
+        {"direction": "INBOUND", "protocol": "ICMP", "type": "8"},
+    ],
+}
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f somebody@example.org"
 _NOT_AUTHORIZED = 0x0200
 
 
@@ -103,19 +113,25 @@ def expect(what: str, found: object, wanted: object, *, because: str = "") -> No
 
 
 def show(demo: Demo) -> str:
-    """Take one tenant through its life.
+    """Take tenants and a machine through their lives.
 
     Returns:
-        What it looked like before its end, as text.
+        What they looked like before their ends, as text.
 
     Raises:
         DemoFailed: Something was not as it should be.
     """
+    return f"{show_tenant(demo)}\n\n{show_machine(demo)}"
+
+
+def show_tenant(demo: Demo) -> str:
+    """Take one tenant through its life; what it looked like before its end, as text."""
     consumer = demo.waldur.consumer()
     with demo.row("CREATE", f"VDC {NAME}"):
         placed = consumer.place_order(demo.waldur.vdc, NAME, LIMITS)
         demo.carry_out(placed.order)
         verify_limits(demo, placed, LIMITS)
+        verify_network(demo, placed)
     group = int(demo.waldur.resource(placed.resource).backend_id or -1)
     with demo.row("UPDATE", f"VDC {NAME} (limits x2)"):
         demo.carry_out(consumer.update_limits(placed.resource, DOUBLED))
@@ -132,12 +148,89 @@ def show(demo: Demo) -> str:
         demo.carry_out(consumer.terminate(placed.resource), state="erred")
         expect("the resource", demo.waldur.resource(placed.resource).state, "OK")
         expect("the group", demo.raw("one.group.info", group)[0], True)
+        expect("the router", demo.raw("one.vrouter.info", metadata(demo, placed)["vr_id"])[0], True)
     clear_out(demo, group)
+    gone = metadata(demo, placed)
     with demo.row("TERMINATE", f"VDC {NAME}"):
         demo.carry_out(consumer.terminate(placed.resource))
         expect("the resource", demo.waldur.resource(placed.resource).state, "Terminated")
         expect("the group", demo.raw("one.group.info", group)[0], False)
+        expect("the network", demo.raw("one.vn.info", gone["vnet_id"])[0], False)
+        expect("the router", demo.raw("one.vrouter.info", gone["vr_id"])[0], False)
     return f"{objects}\n\n{usage}"
+
+
+def show_machine(demo: Demo) -> str:
+    """Take a machine through its life, in a tenant of its own; what that looked like before their ends, as text."""
+    consumer, vm = demo.waldur.consumer(), demo.waldur.vm
+    parent = consumer.place_order(demo.waldur.vdc, PARENT, LIMITS)
+    demo.carry_out(parent.order)
+    group = demo.waldur.resource(parent.resource).backend_id
+    vm.plugin_options["parent_vdc_backend_id"] = group
+    with demo.row("CREATE", f"VM {VM_NAME} (Small)"):
+        placed = consumer.place_order(vm, VM_NAME, plan="Small", attributes={"ssh_public_key": KEY})
+        demo.carry_out(placed.order)
+        verify_machine(demo, placed, "Small")
+    with demo.row("UPDATE", f"VM {VM_NAME} (Small -> Medium)"):
+        demo.carry_out(consumer.switch_plan(placed.resource, vm, "Medium"))
+        verify_machine(demo, placed, "Medium")
+    picture = draw(demo, int(group))
+    with demo.row("TERMINATE", f"VM {VM_NAME}"):
+        demo.carry_out(consumer.terminate(placed.resource))
+        expect("the resource", demo.waldur.resource(placed.resource).state, "Terminated")
+        found = ET.fromstring(demo.must("one.vm.info", metadata(demo, placed)["vm_id"], False))
+        expect("the state of the VM (6 is DONE)", found.findtext("STATE"), "6")
+    demo.carry_out(consumer.terminate(parent.resource))
+    return picture
+
+
+def metadata(demo: Demo, placed: Placed) -> dict[str, Any]:
+    """What Waldur shows of a resource."""
+    return dict(demo.waldur.resource(placed.resource).backend_metadata)
+
+
+def verify_network(demo: Demo, placed: Placed) -> None:
+    """See in OpenNebula that the tenant has its network, with a router that runs at its gateway."""
+    shown = metadata(demo, placed)
+    network = ET.fromstring(demo.must("one.vn.info", shown["vnet_id"], False))
+    expect("the gateway", network.findtext("TEMPLATE/GATEWAY"), shown["gateway_ip"])
+    router = ET.fromstring(demo.must("one.vm.info", shown["vr_vm_id"], False))
+    expect("the router's state", (router.findtext("STATE"), router.findtext("LCM_STATE")), ("3", "3"))
+    nics = {nic.findtext("NETWORK_ID"): nic.findtext("IP") for nic in router.iterfind("TEMPLATE/NIC")}
+    expect("the router's address inside", nics.get(str(shown["vnet_id"])), shown["gateway_ip"])
+    expect(
+        "its address outside", [ip for net, ip in nics.items() if net != str(shown["vnet_id"])], shown["vr_addresses"]
+    )
+
+
+def verify_machine(demo: Demo, placed: Placed, plan: str) -> None:
+    """See in OpenNebula that the machine runs in its tenant, as large as its plan says, and in Waldur that it is so."""
+    resource = demo.waldur.resource(placed.resource)
+    expect("the resource", resource.state, "OK")
+    expect("its limits in Waldur", dict(resource.limits), SIZES[plan])
+    vm = ET.fromstring(demo.must("one.vm.info", int(resource.backend_id), False))
+    expect("the state of the VM", (vm.findtext("STATE"), vm.findtext("LCM_STATE")), ("3", "3"))
+    expect("its group", vm.findtext("GID"), demo.waldur.vm.plugin_options["parent_vdc_backend_id"])
+    expect("its SSH key", vm.findtext("TEMPLATE/CONTEXT/SSH_PUBLIC_KEY"), KEY)
+    for component, path in {"vcpu": "VCPU", "vm_ram": "MEMORY", "vm_disk": "DISK/SIZE"}.items():
+        expect(f"{path} of the VM", vm.findtext(f"TEMPLATE/{path}"), str(SIZES[plan][component]))
+
+
+def draw(demo: Demo, group: int) -> str:
+    """A picture of a tenant whose machine has a floating IP, as text."""
+    with ont.connect(demo.server.endpoint, demo.server.auth) as cloud:
+        vdc = cloud.vdcs.get(group)
+        machines = cloud.vms.list(vdc=group)
+        for machine in machines:
+            machine.assign_floating_ip()
+        return Diagram(
+            tenant=vdc.name,
+            network=vdc.network,
+            router=vdc.router,
+            machines=[Machine(one.id, one.name, one.addresses()) for one in machines],
+            floating_ips=vdc.floating_ips(),
+            external="external network (provider)",
+        ).text()
 
 
 def verify_limits(demo: Demo, placed: Placed, limits: dict[str, int]) -> None:
@@ -222,21 +315,32 @@ def network_of(server: Emulator) -> int:
 
 def configuration(server: Emulator, waldur: Marketplace) -> dict[str, Any]:
     """A settings file as operators have it."""
-    return {
-        "offerings": [
-            {
-                "name": "OpenNebula VDC",
-                "waldur_api_url": waldur.api_url,
-                "waldur_api_token": waldur.tokens["provider"],
-                "waldur_offering_uuid": waldur.vdc.uuid,
-                "backend_type": "opennebula",
-                "order_processing_backend": "opennebula",
-                "reporting_backend": "opennebula",
-                "backend_settings": {"api_url": server.endpoint, "credentials": server.auth},
-                "backend_components": {},
-            }
-        ]
+    backend = {"api_url": server.endpoint, "credentials": server.auth}
+    common = {
+        "waldur_api_url": waldur.api_url,
+        "waldur_api_token": waldur.tokens["provider"],
+        "backend_type": "opennebula",
+        "order_processing_backend": "opennebula",
+        "reporting_backend": "opennebula",
+        "backend_components": {},
     }
+    vdc = {"name": "OpenNebula VDC", "waldur_offering_uuid": waldur.vdc.uuid, "backend_settings": backend}
+    vm = {
+        "name": "OpenNebula VM",
+        "waldur_offering_uuid": waldur.vm.uuid,
+        "backend_settings": {**backend, "resource_type": "vm"},
+    }
+    return {"offerings": [{**common, **vdc}, {**common, **vm}]}
+
+
+def sell(server: Emulator, waldur: Marketplace) -> None:
+    """Set the offerings up as their owner does it in Waldur."""
+    options = waldur.vdc.plugin_options
+    options.clear()
+    options.update({"cluster_ids": [0, 100], "external_network_id": network_of(server), **NETWORKING})
+    waldur.vm.plugin_options.clear()
+    waldur.vm.plugin_options.update({"parent_vdc_backend_id": PARENT, "template_id": 0})
+    waldur.vm.plans[:] = [Plan(name, size) for name, size in SIZES.items()]
 
 
 def run(say: Callable[[str], None] = click.echo) -> int:
@@ -253,9 +357,7 @@ def run(say: Callable[[str], None] = click.echo) -> int:
         say("Starting an embedded OpenNebula and an embedded Waldur ...")
         server = stack.enter_context(Emulator(populated=True))
         waldur = stack.enter_context(Marketplace())
-        options = waldur.vdc.plugin_options
-        options.clear()
-        options.update({"cluster_ids": [0, 100], "external_network_id": network_of(server)})
+        sell(server, waldur)
         path = Path(stack.enter_context(tempfile.TemporaryDirectory()), "config.yaml")
         path.write_text(yaml.safe_dump(configuration(server, waldur)), encoding="utf-8")
         agent = stack.enter_context(Agent(settings.load(path)))
@@ -268,5 +370,5 @@ def run(say: Callable[[str], None] = click.echo) -> int:
             problem = str(error)
     lines = [row.cells(number) for number, row in enumerate(demo.rows, start=1)]
     say("\n" + Table(("#", "Operation", "Resource", "Result", "Duration", "OpenNebula calls"), lines).text())
-    say(f"\nFailed: {problem}" if problem else f"\nThe tenant before its end\n\n{picture}\n\nAll of it passed.")
+    say(f"\nFailed: {problem}" if problem else f"\nThe tenants before their ends\n\n{picture}\n\nAll of it passed.")
     return 1 if problem else 0

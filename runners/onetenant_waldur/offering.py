@@ -1,7 +1,7 @@
 """`Offering`: an offering at work, with the Waldur that it is sold on and the cloud that it is served from."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TypeAlias
 
 import attrs
 from structlog.typing import FilteringBoundLogger
@@ -9,37 +9,48 @@ from structlog.typing import FilteringBoundLogger
 from onetenant_waldur.components import Components
 from onetenant_waldur.log import Redaction
 from onetenant_waldur.outage import WORK_ERRORS
-from onetenant_waldur.records import ResourceRecord
-from onetenant_waldur.settings import OfferingSettings, Placement, placement
+from onetenant_waldur.records import OfferingTerms, ResourceRecord
+from onetenant_waldur.settings import OfferingSettings, Options, read_options
+from onetenant_waldur.settings_values import VM
+from onetenant_waldur.vm_components import VmComponents
+from onetenant_waldur.vm_terms import VmTerms
 from onetenant_waldur.waldur import Waldur
-from opennebula_tenancy import Cloud, StorageScope, VdcSpec
+from opennebula_tenancy import Cloud, SettingsError, StorageScope, VdcSpec
 
 
 _PER_PROJECT = "project_slug"
-_NO_ROUTER = "this version makes no internal network and no router: tenants get none"
 
 
 @attrs.frozen
-class Terms:
-    """An offering as Waldur and the settings have it together at the moment.
+class VdcTerms:
+    """An offering of tenants as Waldur and the settings have it together at the moment.
 
     Attributes:
         components: What it sells.
-        placement: Where its tenants go.
+        options: What its tenants are made with.
         per_project: Whether tenants are named after the project instead of the resource.
+
+    Raises:
+        SettingsError: A value cannot be, or cannot be beside the others; all problems at once.
     """
 
     components: Components
-    placement: Placement
+    options: Options
     per_project: bool
 
-    def spec(self, resource: ResourceRecord, name: str, amounts: Mapping[str, float]) -> VdcSpec:
+    def __attrs_post_init__(self) -> None:
+        self.options.network(sched_requirements=self.options.sched_requirements)
+
+    def spec(
+        self, resource: ResourceRecord, name: str, amounts: Mapping[str, float], subnet: str | None = None
+    ) -> VdcSpec:
         """The tenant that a resource is to be.
 
         Args:
             resource: The resource.
             name: What to call the tenant.
             amounts: For each component the amount, in Waldur's units.
+            subnet: The subnet of its network; any when None.
 
         Returns:
             The tenant.
@@ -47,7 +58,8 @@ class Terms:
         Raises:
             SettingsError: The name cannot be, or a limit that could not be enforced is asked for.
         """
-        where = self.placement
+        where = self.options
+        network = where.network(sched_requirements=where.sched_requirements, subnet=subnet)
         return VdcSpec(
             name=name,
             key=resource.key,
@@ -57,23 +69,22 @@ class Terms:
             external_networks=(where.external_network_id,) if where.external_network_id is not None else (),
             storage_scope=where.storage_scope or StorageScope.IMAGES,
             storage_datastores=where.storage_datastores or None,
+            network=network,
         )
 
     @property
     def floating_ips(self) -> bool:
         """Whether there is a network whose leases are floating IPs."""
-        return self.placement.external_network_id is not None
+        return self.options.external_network_id is not None
 
     def remarks(self) -> Iterator[str]:
         """What the operator should know, although orders are processed all the same."""
         yield from self.components.remarks
-        network, router = self.placement.external_network_id, self.placement.virtual_router_template_id
-        if network is not None and router is not None:
-            yield f"external_network_id and virtual_router_template_id ask for networking, but {_NO_ROUTER}"
-        elif network is not None:
-            yield f"external_network_id without virtual_router_template_id: only floating IPs are counted; {_NO_ROUTER}"
-        elif router is not None:
-            yield f"virtual_router_template_id without external_network_id: half of a configuration; {_NO_ROUTER}"
+        yield from self.options.network_remarks()
+
+
+Terms: TypeAlias = VdcTerms | VmTerms
+"""An offering as Waldur and the settings have it together at the moment."""
 
 
 @attrs.define
@@ -105,17 +116,24 @@ class Offering:
             WaldurError: Waldur did not say.
         """
         found = self.waldur.offering(self.settings.waldur_offering_uuid)
-        options = found.plugin_options
-        terms = Terms(
-            components=Components.of(found, self.settings.backend_components),
-            placement=_merged(self.settings.backend_settings, options),
-            per_project=options.get("account_name_generation_policy") == _PER_PROJECT,
-        )
+        backend = self.settings.backend_settings
+        said = read_options(found.plugin_options, "plugin_options")
+        try:
+            terms = self._terms(found, _merged(backend, said))
+        except SettingsError as error:
+            raise SettingsError(*(_placed(problem, said) for problem in error.problems)) from None
         for remark in terms.remarks():
             if remark not in self._said:
                 self._said.add(remark)
                 self.log.warning("offering_remark", remark=remark)
         return terms
+
+    def _terms(self, found: OfferingTerms, options: Options) -> Terms:
+        overrides = self.settings.backend_components
+        if self.settings.backend_settings.resource_type == VM:
+            return VmTerms(VmComponents.of(found, overrides), options, found.provider)
+        per_project = found.plugin_options.get("account_name_generation_policy") == _PER_PROJECT
+        return VdcTerms(Components.of(found, overrides), options, per_project)
 
     def introduce(self) -> bool:
         """Log what is remarkable about the offering, if Waldur says it.
@@ -130,7 +148,7 @@ class Offering:
             return False
         return True
 
-    def names(self, resource: ResourceRecord, terms: Terms) -> Iterator[str]:
+    def names(self, resource: ResourceRecord, terms: VdcTerms) -> Iterator[str]:
         """What a tenant may be called, best first: as today's agents call it.
 
         Args:
@@ -151,10 +169,17 @@ class Offering:
             yield f"{name}-{number}"
 
 
-def _merged(settings: Placement, options: Mapping[str, Any]) -> Placement:
-    """The placement that Waldur's plugin options say, and where they say nothing, the settings."""
-    said = placement(options, "plugin_options")
-    fields = [field.name for field in attrs.fields(Placement)]
-    return Placement(
+def _merged(settings: Options, said: Options) -> Options:
+    """What Waldur's plugin options say, and where they say nothing, the settings."""
+    fields = [field.name for field in attrs.fields(Options)]
+    return Options(
         **{name: getattr(settings, name) if getattr(said, name) is None else getattr(said, name) for name in fields}
     )
+
+
+def _placed(problem: str, said: Options) -> str:
+    """A problem that begins with the key of an option, with the place before it where the option stands."""
+    name = problem.partition(":")[0].partition("[")[0]
+    if name not in attrs.fields_dict(Options):
+        return problem
+    return f"{'backend_settings' if getattr(said, name) is None else 'plugin_options'}.{problem}"

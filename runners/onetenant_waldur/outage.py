@@ -1,6 +1,6 @@
 """Which errors say that something is down, and which that something is refused."""
 
-from onetenant_waldur.waldur import WaldurDenied, WaldurError, WaldurUnavailable
+from onetenant_waldur.waldur_calls import WaldurDenied, WaldurError, WaldurUnavailable
 from opennebula_tenancy import AuthenticationFailed, ProtocolViolation, RollbackIncomplete, TenancyError, TransportError
 
 
@@ -23,3 +23,10 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(error, RollbackIncomplete):
         return any(is_outage(one) for one in error.exceptions)
     return isinstance(error, _OUTAGES)
+
+
+def is_denial(error: BaseException) -> bool:
+    """Whether an error is that a server does not let this agent do anything: only a person can change that."""
+    if isinstance(error, RollbackIncomplete):
+        return any(is_denial(one) for one in error.exceptions)
+    return isinstance(error, WaldurDenied | AuthenticationFailed)

@@ -31,11 +31,13 @@ class OfferingTerms:
         components: What it sells.
         plans: For each plan the amounts that it includes, by component.
         plugin_options: The settings that its owner gave it in Waldur.
+        provider: The organisation that sells it; None where the server does not say.
     """
 
     components: tuple[ComponentTerms, ...]
     plans: Mapping[UUID, Mapping[str, float]]
     plugin_options: Mapping[str, Any]
+    provider: UUID | None = None
 
 
 @attrs.frozen
@@ -50,6 +52,9 @@ class OrderRecord:
         limits: The limits ordered, in Waldur's units.
         plan: The plan ordered.
         resource_name: What the customer calls the resource.
+        attributes: What else the customer, or Waldur, says about it.
+        note: What its provider has written in the place of an id of its own.
+        created: When it was placed, as Waldur writes it: such texts sort as their times do.
     """
 
     uuid: UUID
@@ -59,6 +64,9 @@ class OrderRecord:
     limits: Mapping[str, float]
     plan: UUID | None
     resource_name: str = ""
+    attributes: Mapping[str, Any] = attrs.field(factory=dict)
+    note: str = ""
+    created: str = ""
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> "OrderRecord":
@@ -71,6 +79,9 @@ class OrderRecord:
             limits=_named(said.get("limits")),
             plan=UUID(said["plan_uuid"]) if said.get("plan_uuid") else None,
             resource_name=said.get("resource_name") or "",
+            attributes=dict(said.get("attributes") or {}),
+            note=said.get("backend_id") or "",
+            created=str(said.get("created") or ""),
         )
 
 
@@ -86,6 +97,7 @@ class ResourceRecord:
         backend_id: The id of the tenant's group, or what another tool wrote there.
         backend_metadata: What stands beside it for its users to see.
         limits: Its limits, in Waldur's units.
+        plan: Its plan.
         project_slug: A unique short name of the project that it is in.
     """
 
@@ -94,8 +106,9 @@ class ResourceRecord:
     slug: str
     state: str
     backend_id: str
-    backend_metadata: Mapping[str, Any]
+    backend_metadata: Mapping[str, Any] = attrs.field(repr=False)  # it may have a password in it
     limits: Mapping[str, float]
+    plan: UUID | None
     project_slug: str
 
     @classmethod
@@ -109,6 +122,7 @@ class ResourceRecord:
             backend_id=said.get("backend_id") or "",
             backend_metadata=dict(said.get("backend_metadata") or {}),
             limits=_named(said.get("limits")),
+            plan=UUID(said["plan_uuid"]) if said.get("plan_uuid") else None,
             project_slug=said.get("project_slug") or "",
         )
 

@@ -1,6 +1,7 @@
 """The agent's settings: the YAML file that operators of a Waldur site agent have today, read strictly."""
 
 import difflib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,8 @@ from zoneinfo import ZoneInfo
 import attrs
 import yaml
 
+from onetenant_waldur import admin_settings
+from onetenant_waldur.network_options import NetworkOptions
 from onetenant_waldur.settings_values import (
     INFO,
     NO,
@@ -26,9 +29,11 @@ from onetenant_waldur.settings_values import (
     ResourceType,
     Secret,
     WebUrl,
+    said_text,
     structure,
 )
-from opennebula_tenancy import Metric, SettingsError, StorageScope
+from onetenant_waldur.vm_options import VmOptions
+from opennebula_tenancy import CredentialSource, Metric, SettingsError, StorageScope
 
 
 OURS = "opennebula"
@@ -36,34 +41,35 @@ OURS = "opennebula"
 
 
 @attrs.frozen(kw_only=True)
-class Placement:
-    """Where the tenants of an offering go. Each may stand in `backend_settings`, or in Waldur's plugin options.
+class Options(NetworkOptions, VmOptions):
+    """What an offering is made with. Each may stand in `backend_settings`, or in Waldur's plugin options.
 
     Attributes:
         zone_id: The zone that the clusters are in.
-        cluster_ids: The clusters that a tenant may use; all of them when empty or None.
-        external_network_id: The network whose leases count as floating IPs.
-        virtual_router_template_id: The template of the router between a tenant's network and the external one.
+        cluster_ids: The clusters that a tenant may use, or that a machine may be in; when empty or None all of them, or
+            all of its tenant's.
+        sched_requirements: Where routers and machines may run, as an expression of OpenNebula's scheduler.
         storage_scope: What counts as storage.
         storage_datastores: The image datastores that a limit of storage holds on; those of the clusters when None.
     """
 
     zone_id: Id | None = None
     cluster_ids: tuple[Id, ...] | None = None
-    external_network_id: Id | None = None
-    virtual_router_template_id: Id | None = None
+    sched_requirements: str | None = attrs.field(default=None, converter=said_text)
     storage_scope: StorageScope | None = None
     storage_datastores: tuple[Id, ...] | None = None
 
 
 @attrs.frozen(kw_only=True)
-class Backend(Placement):
-    """`backend_settings`: how to reach OpenNebula, and where tenants go.
+class Backend(Options):
+    """`backend_settings`: how to reach OpenNebula, and what resources are made with.
 
     Attributes:
         api_url: The XML-RPC endpoint.
         credentials: `user:password`.
-        resource_type: What a resource is. Only `vdc` in this version.
+        resource_type: What a resource is: a tenant (`vdc`) or a virtual machine in one (`vm`).
+        terminate_vms: Whether the end of a tenant is that of its machines. It is refused while there are any if not.
+        create_opennebula_user: Whether tenants get an administrator account, whose credentials Waldur shows.
         allocation_prefix: What the names of tenants begin with.
         backend_id_max_retries: How many names are tried under the policy of naming tenants after projects.
     """
@@ -71,7 +77,8 @@ class Backend(Placement):
     api_url: WebUrl
     credentials: Credentials = attrs.field(repr=False)
     resource_type: ResourceType = VDC
-    create_opennebula_user: NotYet = NO
+    terminate_vms: bool = False
+    create_opennebula_user: bool = False
     keycloak_enabled: NotYet = NO
     soft_delete: NotYet = NO
     allocation_prefix: str = ""
@@ -80,11 +87,8 @@ class Backend(Placement):
 
 ELSEWHERE = frozenset(
     {
-        # of the router and the network
-        "vn_mad", "vxlan_phydev", "default_dns", "internal_network_base", "internal_network_prefix",
-        "subnet_prefix_length", "security_group_defaults", "sched_requirements",
-        # of offerings of virtual machines
-        "parent_vdc_backend_id", "template_id", "model", "model_image_id", "engine_image_id",
+        # of machines that serve models
+        "model", "model_image_id", "engine_image_id",
         # of logins
         "keycloak", "saml_mapping_file", "default_user_role", "vdc_roles",
         # of the stock agent's core; numeric ids need no check of uniqueness
@@ -92,7 +96,7 @@ ELSEWHERE = frozenset(
         "default_homedir_umask",
     }
 )  # fmt: skip
-"""Keys of `backend_settings` that existing files carry and an offering of VDCs has no use for."""
+"""Keys of `backend_settings` that existing files carry and this agent has no use for."""
 
 
 @attrs.frozen(kw_only=True)
@@ -175,12 +179,22 @@ class General:
         global_proxy: The proxy on the way to Waldur.
         log_level: From which level on to log.
         expose_backend_error_details: Whether the customer may read what OpenNebula said to a failed order.
+        max_workers: How many orders are carried out at the same time, at most.
+        max_connections: How many calls of one OpenNebula are under way at once, at most. It serves 15 in all.
+        max_attempts: After how many errors that the agent did not expect an order is ended. Outages do not count.
+        admin_secret_file: The file with the secret that the passwords of administrator accounts are derived from.
+        admin_secret_env: The environment variable that it is in instead.
     """
 
     timezone: ZoneInfo = attrs.field(factory=lambda: ZoneInfo("UTC"))
     global_proxy: Proxy | None = attrs.field(default=None, repr=False)
     log_level: LogLevel = INFO
     expose_backend_error_details: bool = True
+    max_workers: int = 4
+    max_connections: int = 4
+    max_attempts: int = 5
+    admin_secret_file: str | None = attrs.field(default=None, repr=False)
+    admin_secret_env: str | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -191,16 +205,19 @@ class Settings:
         general: What holds for all offerings.
         offerings: The offerings that are this agent's.
         remarks: What the file asks for and this agent does not do, to be said once.
+        admin_credentials: Where the passwords of administrator accounts come from.
     """
 
     general: General
     offerings: tuple[OfferingSettings, ...]
     remarks: tuple[str, ...] = ()
+    admin_credentials: CredentialSource = attrs.field(factory=CredentialSource)
 
     def secrets(self) -> frozenset[str]:
         """What must not appear in any text that leaves the agent."""
         secrets = {secret for offering in self.offerings for secret in offering.secrets()}
         secrets.add(urlsplit(self.general.global_proxy or "").password or "")
+        secrets.update(admin_settings.texts(self.admin_credentials))
         return frozenset(secret for secret in secrets if secret)
 
 
@@ -264,33 +281,38 @@ def parse(document: Any) -> Settings:
             problems.extend(_component_problems(offering, path))
             remarks.extend(_offering_remarks(offering, path))
             offerings.append(offering)
+    if general is not None:
+        problems.extend(_bound_problems(general, offerings))
+    source = admin_settings.read_source(document, problems)
+    accounts = any(one.backend_settings.create_opennebula_user for one in offerings)
+    remarks.extend(admin_settings.remarks(document, source, accounts=accounts))
     uuids = [offering.waldur_offering_uuid for offering in offerings]
     problems.extend(f"offerings: {uuid} stands there twice" for uuid in sorted(set(uuids)) if uuids.count(uuid) > 1)
     if not offerings and not problems:
         problems.append(f"offerings: none has the backend {OURS}")
     if problems or general is None:
         raise SettingsError(*problems)
-    return Settings(general=general, offerings=tuple(offerings), remarks=tuple(remarks))
+    return Settings(general=general, offerings=tuple(offerings), remarks=tuple(remarks), admin_credentials=source)
 
 
 _NOT_DONE = ("sentry_dsn", "elastic_apm_server_url")
 
 
-def placement(options: Mapping[str, Any], path: str) -> Placement:
-    """Read the placement from plugin options, which carry much else.
+def read_options(options: Mapping[str, Any], path: str) -> Options:
+    """Read plugin options, which carry much else.
 
     Args:
         options: The plugin options of an offering, as Waldur has them.
         path: What to call them in a problem.
 
     Returns:
-        What they say about placement.
+        What they say.
 
     Raises:
         SettingsError: A value cannot be: all problems at once.
     """
     problems: list[str] = []
-    found = structure(dict(options), Placement, path, problems)
+    found = structure(dict(options), Options, path, problems)
     if found is None:
         raise SettingsError(*problems)
     return found
@@ -308,6 +330,16 @@ def _remarks(document: Mapping[str, Any]) -> Iterator[str]:
     shipping = document.get("log_shipping")
     if isinstance(shipping, dict) and shipping.get("enabled"):
         yield "log_shipping: not done by this agent"
+
+
+def _bound_problems(general: General, offerings: list[OfferingSettings]) -> Iterator[str]:
+    for name in ("max_workers", "max_connections", "max_attempts"):
+        if getattr(general, name) < 1:
+            yield f"{name}: expected a whole number from 1"
+    accounts = {(one.backend_settings.api_url, one.backend_settings.credentials) for one in offerings}
+    for address, count in sorted(Counter(address for address, _ in accounts).items()):
+        if count > general.max_connections >= 1:
+            yield f"max_connections: {general.max_connections} are too few for the {count} accounts at {address}"
 
 
 def _entry_problems(entry: Any, path: str) -> Iterator[str]:

@@ -1,9 +1,11 @@
 """The values of a settings file: what each kind may be, and how it is converted."""
 
 import logging
+import math
 import uuid
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from ipaddress import IPv4Address
 from typing import Any, NewType, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -11,8 +13,9 @@ from zoneinfo import ZoneInfo
 import cattrs
 import cattrs.v
 
-from opennebula_tenancy import Metric, StorageScope
+from opennebula_tenancy import Metric, SecurityRule, SettingsError, StorageScope
 from opennebula_tenancy.quota import exactly
+from opennebula_tenancy.subnets import parse_network
 
 
 T = TypeVar("T")
@@ -27,8 +30,12 @@ Id = NewType("Id", int)
 Factor = NewType("Factor", Fraction)
 LogLevel = NewType("LogLevel", str)
 Billing = NewType("Billing", str)
+Cidr = NewType("Cidr", str)
+TenantRef = NewType("TenantRef", str)
+Seconds = NewType("Seconds", float)
 
 VDC = ResourceType("vdc")
+VM = ResourceType("vm")
 NO = NotYet(False)
 INFO = LogLevel("INFO")
 
@@ -66,6 +73,11 @@ def _said(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _said(item) for key, item in value.items() if item is not None}
     return value
+
+
+def said_text(text: str | None) -> str | None:
+    """A text as it counts: an empty one says nothing."""
+    return None if text is None else text.strip() or None
 
 
 def _sentence(error: BaseException, _kind: type[Any] | None) -> str:
@@ -142,10 +154,8 @@ def _credentials(value: Any, kind: Any) -> str:
 
 def _resource_type(value: Any, kind: Any) -> str:
     text = _text(value, kind).lower()
-    if text == "vm":
-        raise ValueError("offerings of virtual machines are not done by this version")
-    if text != "vdc":
-        raise ValueError(f"expected vdc, not {text}")
+    if text not in {VDC, VM}:
+        raise ValueError(f"expected vdc or vm, not {text}")
     return text
 
 
@@ -160,6 +170,41 @@ def _factor(value: Any, _kind: Any) -> Fraction:
     if factor <= 0:
         raise ValueError(f"expected a number above 0, not {value}")
     return factor
+
+
+def _seconds(value: Any, _kind: Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if isinstance(value, bool) or not 0 < seconds < math.inf:
+        raise ValueError(f"expected a number of seconds above 0, not {value!r}")
+    return seconds
+
+
+def _address(value: Any, kind: Any) -> IPv4Address:
+    try:
+        return IPv4Address(_text(value, kind).strip())
+    except ValueError:
+        raise ValueError(f"expected an IPv4 address, not {value!r}") from None
+
+
+def _cidr(value: Any, _kind: Any) -> str:
+    return str(parse_network(value))
+
+
+def _tenant_ref(value: Any, kind: Any) -> str:
+    """A tenant by the id of its group, which YAML reads as a number, or by its name."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return str(value)
+    return _text(value, kind).strip()
+
+
+def _rule(value: Any, _kind: Any) -> SecurityRule:
+    try:
+        return SecurityRule.of_settings(value)
+    except SettingsError as error:
+        raise ValueError("; ".join(error.problems)) from None
 
 
 def _one_of(choices: tuple[str, ...], shape: Callable[[str], str]) -> Callable[[Any, Any], str]:
@@ -187,6 +232,20 @@ def _uuid(value: Any, kind: Any) -> uuid.UUID:
 
 
 def _settings_converter() -> cattrs.Converter:
+    items = _plain_converter()
+    converter = _plain_converter()
+
+    def list_of(value: Any, kind: Any) -> Any:
+        # A text is a list of characters to Python, and "12" the clusters 1 and 2.
+        if not isinstance(value, list | tuple):
+            raise ValueError("expected a list")  # noqa: TRY004 a problem of the file
+        return items.structure(value, kind)
+
+    converter.register_structure_hook_func(lambda kind: getattr(kind, "__origin__", None) is tuple, list_of)
+    return converter
+
+
+def _plain_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=True)
     hooks: dict[Any, Callable[[Any, Any], Any]] = {
         str: _text,
@@ -201,6 +260,11 @@ def _settings_converter() -> cattrs.Converter:
         NotYet: _not_yet,
         Factor: _factor,
         Billing: _one_of(BILLING_TYPES, str.lower),
+        Cidr: _cidr,
+        TenantRef: _tenant_ref,
+        Seconds: _seconds,
+        IPv4Address: _address,
+        SecurityRule: _rule,
         LogLevel: _one_of(tuple(logging.getLevelNamesMapping()), str.upper),
         Metric: lambda value, kind: Metric(_one_of(tuple(Metric), str.upper)(value, kind)),
         StorageScope: lambda value, kind: StorageScope(_one_of(tuple(StorageScope), str.lower)(value, kind)),

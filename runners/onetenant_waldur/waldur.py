@@ -1,27 +1,17 @@
 """Waldur's API as the agent uses it: few calls, few errors, and nothing of the generated client in their types.
 
-WaldurError
- +- WaldurUnavailable    no answer that can be trusted: try again in the next cycle
- +- WaldurRefused        Waldur said no: status, detail
-     +- WaldurDenied     ... to the agent as such: 401, 403
-
 Every call here may be sent again: what it asks for a second time is there already. So all of them are.
 """
 
-import contextlib
 import datetime as dt
-import json
-import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from uuid import UUID
 
 import attrs
-import httpx
-from waldur_api_client import AuthenticatedClient, errors
 from waldur_api_client.api.marketplace_component_usages import (
     marketplace_component_usages_list,
     marketplace_component_usages_set_usage,
@@ -30,22 +20,31 @@ from waldur_api_client.api.marketplace_orders import (
     marketplace_orders_approve_by_provider,
     marketplace_orders_list,
     marketplace_orders_retrieve,
+    marketplace_orders_set_backend_id,
     marketplace_orders_set_state_done,
     marketplace_orders_set_state_erred,
 )
 from waldur_api_client.api.marketplace_provider_offerings import marketplace_provider_offerings_retrieve
 from waldur_api_client.api.marketplace_provider_resources import (
     marketplace_provider_resources_list,
+    marketplace_provider_resources_refresh_last_sync,
     marketplace_provider_resources_retrieve,
+    marketplace_provider_resources_set_as_erred,
+    marketplace_provider_resources_set_as_ok,
     marketplace_provider_resources_set_backend_id,
     marketplace_provider_resources_set_backend_metadata,
     marketplace_provider_resources_set_limits,
+)
+from waldur_api_client.api.marketplace_service_providers import (
+    marketplace_service_providers_keys_list,
+    marketplace_service_providers_list,
 )
 from waldur_api_client.models import (
     ComponentUsageCreateRequest,
     ComponentUsageFieldEnum,
     ComponentUsageItemRequest,
     OrderApproveByProviderRequest,
+    OrderBackendIDRequest,
     OrderDetailsFieldEnum,
     OrderErrorDetailsRequest,
     OrderState,
@@ -56,8 +55,12 @@ from waldur_api_client.models import (
     ResourceFieldEnum,
     ResourceSetLimitsRequest,
     ResourceSetLimitsRequestLimits,
+    ResourceSetStateErredRequest,
     ResourceState,
+    ServiceProviderFieldEnum,
+    SshKeyFieldEnum,
 )
+from waldur_api_client.types import UNSET
 
 from onetenant_waldur.records import (
     ComponentTerms,
@@ -66,70 +69,57 @@ from onetenant_waldur.records import (
     ResourceRecord,
     UsageRecord,
 )
+from onetenant_waldur.waldur_calls import Patience, WaldurCalls, WaldurRefused, utc_now
 
 
-T = TypeVar("T")
-
-_BUSY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
-_DENIED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
-_DETAIL_CHARACTERS = 300
-
-_OFFERING_FIELDS = ("components", "plans", "plugin_options")
-_ORDER_FIELDS = ("uuid", "state", "type", "limits", "marketplace_resource_uuid", "plan_uuid", "resource_name")
-_RESOURCE_FIELDS = ("uuid", "name", "slug", "state", "backend_id", "backend_metadata", "limits", "project_slug")
-_LISTED_RESOURCE_FIELDS = ("uuid", "name", "state", "backend_id")
+_OFFERING_FIELDS = ("components", "plans", "plugin_options", "customer_uuid")
+_ORDER_FIELDS = (
+    "uuid",
+    "state",
+    "type",
+    "limits",
+    "marketplace_resource_uuid",
+    "plan_uuid",
+    "resource_name",
+    "backend_id",
+    "created",
+    "attributes",
+)
+_RESOURCE_FIELDS = (
+    "uuid",
+    "name",
+    "slug",
+    "state",
+    "backend_id",
+    "backend_metadata",
+    "limits",
+    "plan_uuid",
+    "project_slug",
+)
+_LISTED_RESOURCE_FIELDS = ("uuid", "name", "state", "backend_id", "limits")
 _USAGE_FIELDS = ("resource_uuid", "type", "usage", "date")
 _REPORTABLE = (ResourceState.OK, ResourceState.ERRED, ResourceState.UPDATING)
 
 
-class WaldurError(Exception):
-    """Base of the errors of this module."""
-
-
-class WaldurUnavailable(WaldurError):
-    """No answer that can be trusted: an outage, a gateway, a server too busy, an answer that is not Waldur's."""
-
-
-class WaldurRefused(WaldurError):
-    """Waldur said no.
+@attrs.frozen
+class Acceptance:
+    """What came of accepting an order.
 
     Attributes:
-        status: The HTTP status.
-        detail: Waldur's own words.
+        state: The state that the order is in now.
+        by_another: Whether it is certain that somebody else has accepted it.
     """
 
-    def __init__(self, action: str, status: int, detail: str) -> None:
-        self.status = status
-        self.detail = detail
-        super().__init__(f"Waldur refused to {action} (HTTP {status}): {detail}")
+    state: str
+    by_another: bool = False
 
 
-class WaldurDenied(WaldurRefused):
-    """Waldur does not let this agent do this: a wrong token, or a user without the rights."""
-
-
-@attrs.frozen(kw_only=True)
-class Patience:
-    """How long to wait for Waldur.
-
-    Attributes:
-        connect_s: Seconds for a connection.
-        read_s: Seconds for an answer.
-        attempts: How often a call is sent at most, the first time included.
-        wait_s: Seconds before the second attempt; doubled before each further one.
-        wait_max_s: The longest wait in seconds, also where Waldur names one (`Retry-After`): a longer one is for the
-            next cycle.
-    """
-
-    connect_s: float = 5.0
-    read_s: float = 30.0
-    attempts: int = 4
-    wait_s: float = 0.5
-    wait_max_s: float = 10.0
+def _nothing() -> None:
+    """Do nothing before a call."""
 
 
 class Waldur:
-    """One user's access to a Waldur.
+    """One user's access to a Waldur. Thread safe.
 
     Args:
         api_url: The root of the API, with or without `/api/` at its end.
@@ -137,6 +127,9 @@ class Waldur:
         verify: Whether to verify the server's certificate.
         proxy: The proxy on the way, if there is one.
         patience: How long to wait.
+        max_connections: How many calls may be under way at once.
+        before_call: Called before each request; what it raises goes through.
+        clock: The clock of this machine.
     """
 
     def __init__(
@@ -147,20 +140,25 @@ class Waldur:
         verify: bool = True,
         proxy: str | None = None,
         patience: Patience | None = None,
+        max_connections: int = 4,
+        before_call: Callable[[], None] = _nothing,
+        clock: Callable[[], dt.datetime] = utc_now,
     ) -> None:
-        self._patience = patience or Patience()
-        self._retry_after_s: float | None = None
-        self._client = AuthenticatedClient(
-            base_url=api_url.rstrip("/").removesuffix("/api"),
-            token=token,
-            verify_ssl=verify,
-            timeout=httpx.Timeout(self._patience.read_s, connect=self._patience.connect_s),
-            httpx_args={"proxy": proxy, "event_hooks": {"response": [self._note_retry_after]}},
+        self._calls = WaldurCalls(
+            api_url,
+            token,
+            verify=verify,
+            proxy=proxy,
+            patience=patience or Patience(),
+            max_connections=max_connections,
+            before_call=before_call,
+            clock=clock,
         )
+        self._client = self._calls.client
 
     def close(self) -> None:
         """Close the connections that are kept."""
-        self._client.get_httpx_client().close()
+        self._calls.close()
 
     def __enter__(self) -> Self:
         return self
@@ -170,9 +168,19 @@ class Waldur:
     ) -> None:
         self.close()
 
+    @property
+    def now(self) -> dt.datetime:
+        """What time it is in Waldur, as far as it has said."""
+        return self._calls.now
+
+    @property
+    def ahead(self) -> dt.timedelta:
+        """By how much its clock is ahead of this machine's."""
+        return self._calls.ahead
+
     def offering(self, offering: UUID) -> OfferingTerms:
         """What an offering sells, and the settings that its owner gave it in Waldur."""
-        found = self._call(
+        found = self._calls.ask(
             "show the offering",
             lambda: marketplace_provider_offerings_retrieve.sync(
                 offering,
@@ -187,45 +195,85 @@ class Waldur:
             ),
             plans={UUID(plan["uuid"]): dict(plan.get("quotas") or {}) for plan in found.get("plans") or ()},
             plugin_options=dict(found.get("plugin_options") or {}),
+            provider=UUID(found["customer_uuid"]) if found.get("customer_uuid") else None,
         )
+
+    def ssh_keys(self, provider: UUID) -> dict[UUID, str]:
+        """The SSH keys of those that an organisation serves, all pages: the public key for each uuid.
+
+        Args:
+            provider: The organisation.
+        """
+
+        def request() -> dict[UUID, str]:
+            providers = marketplace_service_providers_list.sync_all(
+                client=self._client, customer_uuid=provider, field=[ServiceProviderFieldEnum.UUID]
+            )
+            pages = [
+                marketplace_service_providers_keys_list.sync_all(
+                    UUID(str(one.uuid)),
+                    client=self._client,
+                    field=[SshKeyFieldEnum.UUID, SshKeyFieldEnum.PUBLIC_KEY],
+                )
+                for one in providers
+            ]
+            rows = [key.to_dict() for page in pages for key in page]
+            return {UUID(row["uuid"]): str(row["public_key"]) for row in rows}
+
+        return self._calls.ask("list the SSH keys", request)
 
     def open_orders(self, offering: UUID) -> list[OrderRecord]:
         """The orders of an offering that wait for the provider or are being carried out, all pages, oldest first."""
+        return self._orders(offering, OrderState.PENDING_PROVIDER, OrderState.EXECUTING)
 
-        def call() -> list[OrderRecord]:
+    def cancelled_orders(self, offering: UUID, since: dt.datetime) -> list[OrderRecord]:
+        """The orders of an offering that have been cancelled since some time, all pages, oldest first."""
+        return self._orders(offering, OrderState.CANCELED, since=since)
+
+    def _orders(self, offering: UUID, *states: OrderState, since: dt.datetime | None = None) -> list[OrderRecord]:
+        def request() -> list[OrderRecord]:
             found = marketplace_orders_list.sync_all(
                 client=self._client,
                 offering_uuid=offering,
-                state=[OrderState.PENDING_PROVIDER, OrderState.EXECUTING],
-                field=[OrderDetailsFieldEnum(name) for name in (*_ORDER_FIELDS, "created")],
+                state=list(states),
+                modified=UNSET if since is None else since,
+                field=[OrderDetailsFieldEnum(name) for name in _ORDER_FIELDS],
             )
-            return [OrderRecord.of(one.to_dict()) for one in sorted(found, key=lambda one: str(one.created))]
+            # A list that changes while it is read shows an order on two pages.
+            orders = {one.uuid: one for one in (OrderRecord.of(each.to_dict()) for each in found)}
+            return sorted(orders.values(), key=lambda one: one.created)
 
-        return self._call("list the orders", call)
+        return self._calls.ask("list the orders", request)
 
-    def approve(self, order: UUID) -> str:
-        """Accept an order, unless it was accepted, or is no longer to be.
+    def approve(self, order: UUID) -> Acceptance:
+        """Accept an order, unless it was accepted, or is no longer to be."""
+        sent = 0
 
-        Returns:
-            The state that the order is in now.
-        """
-
-        def call() -> int:
-            with contextlib.suppress(ValueError):
+        def request() -> HTTPStatus | None:
+            nonlocal sent
+            sent += 1
+            try:
                 return marketplace_orders_approve_by_provider.sync_detailed(
                     order, client=self._client, body=OrderApproveByProviderRequest()
                 ).status_code
-            # Servers of 2024 accept with an empty body, where the client reads JSON.
-            return HTTPStatus.CONFLICT
+            except ValueError:
+                # Servers of 2024 accept with an empty body, where the client reads JSON.
+                return None
 
-        # For 409 the client raises nothing: it says no more than that the order was not pending.
-        if self._call("accept the order", call) == HTTPStatus.OK:
-            return str(OrderState.EXECUTING)
-        return self.order_state(order)
+        try:
+            status = self._calls.ask("accept the order", request)
+        except WaldurRefused as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+            status = HTTPStatus.CONFLICT  # clients before 8.1.3 raise, later ones return it
+        if status == HTTPStatus.OK:
+            return Acceptance(OrderState.EXECUTING.value)
+        # A conflict says no more than that the order was not pending; that may be our own doing, if we asked twice.
+        return Acceptance(self.order_state(order), by_another=status == HTTPStatus.CONFLICT and sent == 1)
 
     def order_state(self, order: UUID) -> str:
         """The state that an order is in now."""
-        found = self._call(
+        found = self._calls.ask(
             "show the order",
             lambda: marketplace_orders_retrieve.sync(
                 order, client=self._client, field=[OrderDetailsFieldEnum.UUID, OrderDetailsFieldEnum.STATE]
@@ -235,7 +283,9 @@ class Waldur:
 
     def set_done(self, order: UUID) -> None:
         """Say that an order has been carried out."""
-        self._call("end the order", lambda: marketplace_orders_set_state_done.sync_detailed(order, client=self._client))
+        self._calls.tell(
+            "end the order", lambda: marketplace_orders_set_state_done.sync_detailed(order, client=self._client)
+        )
 
     def set_erred(self, order: UUID, message: str, details: str) -> None:
         """Say that an order has failed.
@@ -246,14 +296,22 @@ class Waldur:
             details: What a developer would want to see. Waldur wants both fields, empty or not.
         """
         body = OrderErrorDetailsRequest(error_message=message, error_traceback=details)
-        self._call(
+        self._calls.tell(
             "mark the order as erred",
             lambda: marketplace_orders_set_state_erred.sync_detailed(order, client=self._client, body=body),
         )
 
+    def note_order(self, order: UUID, note: str) -> None:
+        """Write a note of the agent's own beside an order, in the place of the provider's id of it."""
+        body = OrderBackendIDRequest(backend_id=note)
+        self._calls.tell(
+            "note something of the order",
+            lambda: marketplace_orders_set_backend_id.sync_detailed(order, client=self._client, body=body),
+        )
+
     def resource(self, resource: UUID) -> ResourceRecord:
         """A resource as Waldur has it."""
-        found = self._call(
+        found = self._calls.ask(
             "show the resource",
             lambda: marketplace_provider_resources_retrieve.sync(
                 resource, client=self._client, field=[ResourceFieldEnum(name) for name in _RESOURCE_FIELDS]
@@ -263,7 +321,7 @@ class Waldur:
 
     def reportable_resources(self, offering: UUID) -> list[ResourceRecord]:
         """The resources of an offering that usage can be reported for, all pages."""
-        found = self._call(
+        found = self._calls.ask(
             "list the resources",
             lambda: marketplace_provider_resources_list.sync_all(
                 client=self._client,
@@ -277,7 +335,7 @@ class Waldur:
     def set_backend_id(self, resource: UUID, backend_id: str) -> None:
         """Say which tenant a resource is."""
         body = ResourceBackendIDRequest(backend_id=backend_id)
-        self._call(
+        self._calls.tell(
             "note the tenant of the resource",
             lambda: marketplace_provider_resources_set_backend_id.sync(resource, client=self._client, body=body),
         )
@@ -286,7 +344,7 @@ class Waldur:
         """Say which limits a resource has, in Waldur's units."""
         named = ResourceSetLimitsRequestLimits()
         named.additional_properties = dict(limits)
-        self._call(
+        self._calls.tell(
             "note the limits of the resource",
             lambda: marketplace_provider_resources_set_limits.sync(
                 resource, client=self._client, body=ResourceSetLimitsRequest(limits=named)
@@ -297,11 +355,33 @@ class Waldur:
         """Replace what stands beside a resource for its users to see. Waldur merges nothing."""
         named = ResourceBackendMetadataRequestBackendMetadata()
         named.additional_properties = dict(metadata)
-        self._call(
+        self._calls.tell(
             "note the details of the resource",
             lambda: marketplace_provider_resources_set_backend_metadata.sync(
                 resource, client=self._client, body=ResourceBackendMetadataRequest(backend_metadata=named)
             ),
+        )
+
+    def set_resource_ok(self, resource: UUID) -> None:
+        """Say that a resource is well."""
+        self._calls.tell(
+            "mark the resource as well",
+            lambda: marketplace_provider_resources_set_as_ok.sync_detailed(resource, client=self._client),
+        )
+
+    def set_resource_erred(self, resource: UUID, message: str) -> None:
+        """Say that a resource is not well, and why."""
+        body = ResourceSetStateErredRequest(error_message=message, error_traceback="")
+        self._calls.tell(
+            "mark the resource as erred",
+            lambda: marketplace_provider_resources_set_as_erred.sync_detailed(resource, client=self._client, body=body),
+        )
+
+    def set_synchronised(self, resource: UUID) -> None:
+        """Say that a resource has just been looked after."""
+        self._calls.tell(
+            "note when the resource was looked after",
+            lambda: marketplace_provider_resources_refresh_last_sync.sync_detailed(resource, client=self._client),
         )
 
     def usages(self, offering: UUID, month: dt.date) -> list[UsageRecord]:
@@ -311,7 +391,7 @@ class Waldur:
             offering: The offering.
             month: The first day of the month.
         """
-        found = self._call(
+        found = self._calls.ask(
             "list the usages",
             lambda: marketplace_component_usages_list.sync_all(
                 client=self._client,
@@ -329,50 +409,7 @@ class Waldur:
         """Report what a resource uses in this month, for some components or all, in Waldur's units."""
         usages = [ComponentUsageItemRequest(type_=name, amount=f"{amount:.2f}") for name, amount in amounts.items()]
         body = ComponentUsageCreateRequest(usages=usages, resource=resource)
-        self._call(
+        self._calls.tell(
             "take the usage",
             lambda: marketplace_component_usages_set_usage.sync_detailed(client=self._client, body=body),
         )
-
-    def _note_retry_after(self, response: httpx.Response) -> None:
-        seconds = response.headers.get("Retry-After", "")
-        self._retry_after_s = float(seconds) if seconds.isdecimal() else None
-
-    def _call(self, action: str, call: Callable[[], T]) -> T:
-        """Call until there is an answer or patience is at its end, and put failures into our words."""
-        wait_s = self._patience.wait_s
-        for attempt in range(1, self._patience.attempts + 1):
-            self._retry_after_s = None
-            try:
-                return call()
-            except errors.UnexpectedStatus as error:
-                if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR and error.status_code not in _BUSY:
-                    kind = WaldurDenied if error.status_code in _DENIED else WaldurRefused
-                    raise kind(action, error.status_code, _detail(error.content)) from None
-                failure = WaldurUnavailable(f"Waldur could not {action}: HTTP {error.status_code}")
-            except httpx.RequestError as error:
-                failure = WaldurUnavailable(f"Waldur could not {action}: {str(error) or type(error).__name__}")
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                # The client's own way of saying that an answer is not what it expects.
-                failure = WaldurUnavailable(
-                    f"asked to {action}, Waldur gave no answer that can be read: {type(error).__name__} {error}"
-                )
-            pause_s = wait_s if self._retry_after_s is None else self._retry_after_s
-            if attempt == self._patience.attempts or pause_s > self._patience.wait_max_s:
-                break
-            time.sleep(pause_s)
-            wait_s = min(wait_s * 2, self._patience.wait_max_s)
-        raise failure
-
-
-def _detail(content: bytes) -> str:
-    """What Waldur says is wrong: `{"detail": ...}`, or messages by field, or a page for people."""
-    text = content.decode(errors="replace").strip()
-    try:
-        said = json.loads(text)
-    except ValueError:
-        said = "a page of HTML" if text.startswith("<") else text
-    if isinstance(said, dict) and set(said) == {"detail"}:
-        said = said["detail"]
-    shown = said if isinstance(said, str) else json.dumps(said)
-    return shown[:_DETAIL_CHARACTERS] or "no reason given"

@@ -164,7 +164,8 @@ class TenantWork:
 
     def _grant(self, group_id: int, rule: AclRule) -> None:
         if not self._group_is_ours:
-            # Another run may take it back just now, and OpenNebula takes rules for groups that are gone.
+            # Another run may have taken it back, or do so now, and OpenNebula takes rules for groups that are gone.
+            read_group(self._rpc, group_id)
             self._undo.before(lambda: f"rules of group {group_id}", lambda: self._undo_rules(group_id))
         self._calls.grant(group_id, rule)
 

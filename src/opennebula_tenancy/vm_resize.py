@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from opennebula_tenancy.compensation import Compensations
-from opennebula_tenancy.errors import EnteredFailureState, NotAuthorized, SettingsError, VerificationFailed, WrongState
+from opennebula_tenancy.errors import (
+    ApiError,
+    EnteredFailureState,
+    NotAuthorized,
+    SettingsError,
+    VerificationFailed,
+    WrongState,
+)
 from opennebula_tenancy.plan import Progress, Step
 from opennebula_tenancy.vm_calls import VmCalls
 from opennebula_tenancy.vm_headroom import require_capacity, require_quota
@@ -66,6 +74,7 @@ class VmResize:
         self._timeout_s = timeout_s
         self._progress = progress
         self._undo = Compensations()
+        self._goes_off = False
 
     def run(self, vm: VmRecord | None = None) -> VmRecord:
         """Bring the machine to the size, and to where it was powered.
@@ -206,12 +215,20 @@ class VmResize:
         )
 
     def _turn_off(self, vm: VmRecord) -> VmRecord:
-        self._undo.before(lambda: f"VM {self._id} powered off, it was running", self._restore_power)
+        self._undo.before(lambda: f"VM {self._id} powered off, it was running", lambda: self._restore_power(vm))
         # The next run reads here that it was running, should this one end before it runs again.
         self._calls.set_phase(self._id, Phase.RESIZING)
-        self._calls.power_off(self._id, hard=self._hard)
+        try:
+            self._goes_off = True
+            self._calls.power_off(self._id, hard=self._hard)
+        except ApiError:
+            self._goes_off = False
+            raise
+        return self._await_off(vm)
+
+    def _await_off(self, before: VmRecord) -> VmRecord:
         return wait_until(
-            self._rpc, vm.id, lambda now: now.status.is_off, "powered off", timeout_s=self._timeout_s, before=vm
+            self._rpc, self._id, lambda now: now.status.is_off, "powered off", timeout_s=self._timeout_s, before=before
         )
 
     def _turn_on(self, vm: VmRecord) -> VmRecord:
@@ -233,7 +250,11 @@ class VmResize:
         if Target.of(vm).disk_mb != held:
             raise VerificationFailed(f"disk {Target.of(vm).disk_id} of VM {vm.id} ({vm.name}) has grown already")
 
-    def _restore_power(self) -> None:
+    def _restore_power(self, before: VmRecord) -> None:
+        if self._goes_off:
+            # What was asked for may still be to come: a machine is shown to run until it has begun to go off.
+            with contextlib.suppress(EnteredFailureState):
+                self._await_off(before)
         if not (vm := self._settled()).status.is_running:
             self._turn_on(vm)
         self._calls.set_phase(self._id, Phase.READY)

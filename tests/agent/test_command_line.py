@@ -1,6 +1,8 @@
 """The command line: the flags of today's units, exit codes, and stopping between two steps."""
 
+import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -19,6 +21,7 @@ from agent.world import World
 from onetenant_waldur import loop
 from onetenant_waldur.agent import Mode
 from onetenant_waldur.cli import main
+from onetenant_waldur.stop import LetGo, Stop, Stopping
 from opennebula_tenancy.emulator import Fault, FaultKind
 
 
@@ -29,7 +32,7 @@ DEADLINE_S = 100.0
 @pytest.fixture(name="config")
 def _config(world: World, tmp_path: Path) -> Path:
     path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(world.document()), encoding="utf-8")
+    path.write_text(yaml.safe_dump(world.document(max_workers=1)), encoding="utf-8")
     return path
 
 
@@ -125,8 +128,8 @@ class Pace:
     """Runs the loop of an agent in a thread."""
 
     def __init__(self, world: World, *modes: Mode, period_s: float = 0.01) -> None:
-        self.stop = loop.Stop()
-        self.agent = world.agent()
+        self.stop = Stop()
+        self.agent = world.agent(world.document(max_workers=1))
         periods = dict.fromkeys(modes, period_s)
         self.thread = threading.Thread(target=loop.run, args=(self.agent, periods, self.stop))
 
@@ -174,6 +177,67 @@ def test_a_request_to_stop_lets_the_order_at_hand_be_finished_and_no_other_begun
         pace.thread.join(DEADLINE_S)
     assert world.waldur.order(first.order).state == "done"
     assert world.waldur.order(second.order).state == "pending-provider"
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_what_is_at_hand_when_its_time_is_over_is_let_go_between_two_calls(world: World, mode: Mode) -> None:
+    made = world.order() if mode is Mode.ORDER_PROCESS else world.made()
+    stop = Stop(grace_s=0)
+    last = "set_backend_id/" if mode is Mode.ORDER_PROCESS else "refresh_last_sync/"
+
+    def request(call: str) -> None:
+        if call.endswith(last):
+            stop.request()
+
+    world.waldur.before_call = request
+    world.waldur.faults.arm()
+    with world.agent() as agent, contextlib.closing(stop):
+        assert not agent.cycle([mode], stop)
+    assert world.waldur.faults.calls[-1].endswith(last)
+    world.waldur.before_call = None
+    assert world.cycle(mode)
+    assert world.waldur.order(made.order).state == "done"
+
+
+def test_what_is_at_hand_is_let_go_between_two_calls_of_opennebula_too(world: World) -> None:
+    made = world.order()
+    stop = Stop(grace_s=0)
+    take = world.server.faults.take
+
+    def taking(method: str) -> Fault | None:
+        if method == "one.group.allocate":
+            stop.request()
+        return take(method)
+
+    world.server.faults.take = taking  # type: ignore[method-assign]
+    with world.agent() as agent, contextlib.closing(stop):
+        assert not agent.cycle([Mode.ORDER_PROCESS], stop)
+    assert "one.vdc.addgroup" not in world.server.calls
+    assert world.waldur.order(made.order).state == "executing"
+    assert world.cycle()
+    assert world.waldur.order(made.order).state == "done"
+
+
+def test_what_is_at_hand_has_its_time_to_be_finished() -> None:
+    assert not Stopping().requested
+    Stopping().checkpoint()
+    with contextlib.closing(Stop(grace_s=3600)) as stop:
+        stop.checkpoint()
+        stop.request()
+        assert stop.requested
+        assert stop.wait(3600)
+        stop.checkpoint()
+    with contextlib.closing(Stop(grace_s=0)) as stop:
+        stop.request()
+        with pytest.raises(LetGo):
+            stop.checkpoint()
+
+
+def test_what_the_library_logs_is_an_event_of_the_log_too(logged: Callable[[], list[dict[str, Any]]]) -> None:
+    logging.getLogger("opennebula_tenancy").warning("one.vdc.allocate: %s", "the connection broke")
+    (event,) = logged()
+    assert (event["event"], event["level"]) == ("library", "warning")
+    assert event["message"] == "one.vdc.allocate: the connection broke"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

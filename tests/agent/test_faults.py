@@ -127,14 +127,15 @@ def test_an_agent_killed_after_any_call_is_followed_by_one_that_ends_its_work(
         if side == "opennebula":
             offering.cloud = watched
         else:
-            call = offering.waldur._call
+            calls = offering.waldur._calls
+            ask = calls.ask
 
-            def counting(action: str, ask: Callable[[], Any]) -> Any:
-                answer = call(action, ask)
+            def counting(action: str, request: Callable[[], Any]) -> Any:
+                answer = ask(action, request)
                 count()
                 return answer
 
-            monkeypatch.setattr(offering.waldur, "_call", counting)
+            monkeypatch.setattr(calls, "ask", counting)
         with pytest.raises(Killed):
             doomed.cycle([Mode.ORDER_PROCESS])
     assert world.cycle()
@@ -148,7 +149,7 @@ def test_a_second_cycle_finds_nothing_to_do(world: World, name: str) -> None:
     for one in SIDES:
         faults_of(world, one).arm()
     assert world.cycle()
-    assert faults_of(world, "waldur").calls == ("GET /api/marketplace-orders/",)
+    assert faults_of(world, "waldur").calls == 2 * ("GET /api/marketplace-orders/",)  # open ones, cancelled ones
     assert faults_of(world, "opennebula").calls == ()
 
 

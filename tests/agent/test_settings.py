@@ -137,8 +137,8 @@ def test_all_problems_are_named_at_once_with_their_paths() -> None:
         api_url="opennebula-host",
         credentials="oneadmin",
         cluster_ids=[0, "x"],
-        resource_type="vm",
-        create_opennebula_user=True,
+        resource_type="host",
+        create_opennebula_user="perhaps",
         zone_id=-1,
         storage_scope="all",
     )
@@ -164,8 +164,8 @@ def test_all_problems_are_named_at_once_with_their_paths() -> None:
         "offerings[0].backend_settings.credentials": "expected user:password",
         "offerings[0].backend_settings.cluster_ids[1]": "expected a whole number from 0, not 'x'",
         "offerings[0].backend_settings.zone_id": "expected a whole number from 0, not -1",
-        "offerings[0].backend_settings.resource_type": "offerings of virtual machines are not done by this version",
-        "offerings[0].backend_settings.create_opennebula_user": "not done by this version",
+        "offerings[0].backend_settings.resource_type": "expected vdc or vm, not host",
+        "offerings[0].backend_settings.create_opennebula_user": "expected true or false",
         "offerings[0].backend_settings.storage_scope": "expected one of images, disks, both",
         "offerings[0].backend_components.cpu.unit_factor": "expected a number above 0, not 0",
         "offerings[0].backend_components.ram.accounting_type": "expected one of usage, limit, one, few, fixed",
@@ -180,9 +180,8 @@ def test_all_problems_are_named_at_once_with_their_paths() -> None:
 @pytest.mark.parametrize(
     ("backend", "problem"),
     [
-        ({"resource_type": "vm"}, "resource_type: offerings of virtual machines are not done by this version"),
-        ({"resource_type": "tenant"}, "resource_type: expected vdc, not tenant"),
-        ({"create_opennebula_user": True}, "create_opennebula_user: not done by this version; expected false"),
+        ({"resource_type": "tenant"}, "resource_type: expected vdc or vm, not tenant"),
+        ({"create_opennebula_user": 1}, "create_opennebula_user: expected true or false"),
         ({"keycloak_enabled": True}, "keycloak_enabled: not done by this version; expected false"),
         ({"soft_delete": True}, "soft_delete: not done by this version; expected false"),
         ({"cluster_id": [0]}, "cluster_id: unknown; is cluster_ids meant?"),
@@ -290,16 +289,16 @@ def test_a_file_that_cannot_be_read_is_a_problem_of_the_settings(tmp_path: Path)
         settings.load(tmp_path / "binary.yaml")
 
 
-def test_plugin_options_are_read_for_what_they_say_about_placement() -> None:
+def test_plugin_options_are_read_for_what_they_say_among_much_else() -> None:
     options = {"zone_id": 1, "cluster_ids": None, "external_network_id": "10", "vxlan_phydev": "eth0", "other": {}}
-    found = settings.placement(options, "plugin_options")
+    found = settings.read_options(options, "plugin_options")
     assert (found.zone_id, found.cluster_ids, found.external_network_id) == (1, None, 10)
     with pytest.raises(SettingsError) as caught:
-        settings.placement({"cluster_ids": ["x"], "external_network_id": -3}, "plugin_options")
-    assert [problem.split(": ")[0] for problem in caught.value.problems] == [
+        settings.read_options({"cluster_ids": ["x"], "external_network_id": -3}, "plugin_options")
+    assert {problem.split(": ")[0] for problem in caught.value.problems} == {
         "plugin_options.cluster_ids[0]",
         "plugin_options.external_network_id",
-    ]
+    }
 
 
 def test_a_value_that_yaml_itself_cannot_read_is_refused_without_quoting_it(tmp_path: Path) -> None:
@@ -331,3 +330,29 @@ def test_a_proxy_is_an_address_and_its_password_a_secret() -> None:
     with pytest.raises(SettingsError, match="global_proxy: expected an address") as caught:
         settings.parse(document)
     assert PASSWORD not in str(caught.value)
+
+
+def test_bounds_that_leave_nothing_are_problems() -> None:
+    document = minimal()
+    document |= {"max_workers": 0, "max_connections": 0, "max_attempts": 0}
+    assert problems(document) == tuple(
+        f"{name}: expected a whole number from 1" for name in ("max_workers", "max_connections", "max_attempts")
+    )
+
+
+def test_an_opennebula_has_to_allow_each_of_its_accounts_a_connection() -> None:
+    document = minimal()
+    first = document["offerings"][0]
+    for number in range(2):
+        document["offerings"].append(
+            {
+                **first,
+                "waldur_offering_uuid": f"{number:032}",
+                "backend_settings": {**first["backend_settings"], "credentials": f"user{number}:secret"},
+            }
+        )
+    assert settings.parse({**document, "max_connections": 3}).general.max_connections == 3
+    address = first["backend_settings"]["api_url"]
+    assert problems({**document, "max_connections": 2}) == (
+        f"max_connections: 2 are too few for the 3 accounts at {address}",
+    )

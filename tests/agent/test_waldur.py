@@ -1,5 +1,6 @@
 """The access to Waldur: which failures pass, which are refusals, and how long it is patient."""
 
+import datetime as dt
 import time
 import uuid
 from collections.abc import Iterator
@@ -9,7 +10,8 @@ import pytest
 
 from agent.world import DELAY_S, IMPATIENT, PATIENT, read_s
 from onetenant_waldur.marketplace import Behaviour, Marketplace
-from onetenant_waldur.waldur import Patience, Waldur, WaldurDenied, WaldurRefused, WaldurUnavailable
+from onetenant_waldur.waldur import Acceptance, Waldur
+from onetenant_waldur.waldur_calls import Patience, WaldurDenied, WaldurRefused, WaldurUnavailable
 from opennebula_tenancy.emulator import Fault, FaultKind
 
 
@@ -88,38 +90,92 @@ def test_retry_after_is_respected_within_patience(waldur: Marketplace, monkeypat
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
     with connect(waldur, Patience(attempts=3, wait_s=0.5, wait_max_s=8)) as access:
-        hook = access._note_retry_after
-
-        def answer(seconds: str) -> None:
-            access._client.get_httpx_client().event_hooks = {
-                "response": [lambda response: (response.headers.update({"Retry-After": seconds}), hook(response))[1]]
-            }
-
-        answer("7")
-        waldur.faults.arm(Fault(kind=FaultKind.REFUSE, code=429, times=1))
-        assert access.open_orders(offering(waldur)) == []
-        assert slept == [7]
-        answer("soon")
+        waldur.state.behaviour.retry_after = "soon"
         waldur.faults.arm(Fault(kind=FaultKind.REFUSE, code=429, times=2))
         assert access.open_orders(offering(waldur)) == []
-        assert slept == [7, 0.5, 1]
-        answer("900")
+        assert slept == [0.5, 1]
+        waldur.state.behaviour.retry_after = "7"
         waldur.faults.arm(Fault(kind=FaultKind.REFUSE, code=429, times=1))
-        with pytest.raises(WaldurUnavailable, match="HTTP 429"):
+        assert access.open_orders(offering(waldur)) == []
+        assert slept == [0.5, 1, pytest.approx(7, abs=1)]
+    with connect(waldur, Patience(attempts=3, wait_s=0.5, wait_max_s=8)) as access:
+        waldur.state.behaviour.retry_after = "900"
+        waldur.faults.arm(Fault(kind=FaultKind.REFUSE, code=429, times=1))
+        with pytest.raises(WaldurUnavailable, match="HTTP 429") as caught:
             access.open_orders(offering(waldur))
+        assert caught.value.retry_after_s == 900
+        with pytest.raises(WaldurUnavailable, match="it wants to be left alone for"):
+            access.order_state(uuid.uuid4())
+        assert len(waldur.faults.calls) == 1
         assert len(slept) == 3
+
+
+def test_a_date_to_come_back_at_is_read_by_the_clock_of_the_server(waldur: Marketplace) -> None:
+    waldur.state.clock = lambda: dt.datetime(2031, 5, 1, 12, tzinfo=dt.UTC)
+    waldur.state.behaviour.retry_after = "Thu, 01 May 2031 12:10:00 GMT"
+    waldur.faults.arm(Fault(kind=FaultKind.REFUSE, code=503, times=1))
+    with connect(waldur, PATIENT) as access:
+        with pytest.raises(WaldurUnavailable) as caught:
+            access.open_orders(offering(waldur))
+        assert caught.value.retry_after_s == 600
+        assert abs(access.now - waldur.state.clock()) < dt.timedelta(minutes=1)
+        assert access.ahead > dt.timedelta(days=365)
 
 
 @pytest.mark.parametrize("empty", [False, True])
 def test_accepting_an_order_tells_the_state_that_it_is_in(empty: bool) -> None:
     with Marketplace(Behaviour(empty_approval=empty)) as waldur, connect(waldur) as access:
         one, two = (waldur.consumer().place_order(waldur.vdc, name, {"cpu": 1}) for name in ("one", "two"))
-        assert access.approve(uuid.UUID(one.order)) == "executing"
-        assert access.approve(uuid.UUID(one.order)) == "executing"
+        assert access.approve(uuid.UUID(one.order)) == Acceptance("executing")
+        assert access.approve(uuid.UUID(one.order)) == Acceptance("executing", by_another=True)
         access.set_done(uuid.UUID(one.order))
-        assert access.approve(uuid.UUID(one.order)) == "done"
+        assert access.approve(uuid.UUID(one.order)).state == "done"
         waldur.cancel_order(two.order)
-        assert access.approve(uuid.UUID(two.order)) == "canceled"
+        assert access.approve(uuid.UUID(two.order)).state == "canceled"
+
+
+def test_an_order_that_our_own_lost_request_has_accepted_is_not_another_agents(waldur: Marketplace) -> None:
+    placed = waldur.consumer().place_order(waldur.vdc, "vdc", {"cpu": 1})
+    waldur.faults.arm(Fault(kind=FaultKind.LOSE_REPLY))
+    with connect(waldur, PATIENT) as access:
+        assert access.approve(uuid.UUID(placed.order)) == Acceptance("executing")
+
+
+def test_answers_without_a_body_say_that_it_was_done() -> None:
+    behaviour = Behaviour(empty_approval=True, empty_actions=True, empty_conflicts=True)
+    with Marketplace(behaviour) as waldur, connect(waldur) as access:
+        placed = waldur.consumer().place_order(waldur.vdc, "vdc", {"cpu": 1})
+        order, resource = uuid.UUID(placed.order), uuid.UUID(placed.resource)
+        assert access.approve(order) == Acceptance("executing")
+        assert access.approve(order) == Acceptance("executing", by_another=True)
+        access.set_backend_id(resource, "7")
+        access.set_limits(resource, {"cpu": 2})
+        access.set_backend_metadata(resource, {"a": 1})
+        access.note_order(order, "a note")
+        access.set_done(order)
+        access.set_resource_erred(resource, "gone")
+        access.set_resource_ok(resource)
+        access.set_synchronised(resource)
+        found = waldur.resource(placed.resource)
+        assert (found.backend_id, found.limits, found.backend_metadata) == ("7", {"cpu": 2}, {"a": 1})
+        assert (found.state, found.last_sync is None) == ("OK", False)
+        assert waldur.order(placed.order).backend_id == "a note"
+        with pytest.raises(WaldurRefused, match="HTTP 409"):
+            access.set_done(order)
+
+
+def test_a_list_that_becomes_shorter_while_it_is_read_is_read_again(waldur: Marketplace) -> None:
+    placed = [waldur.consumer().place_order(waldur.vdc, f"vdc-{number}", {"cpu": 1}) for number in range(101)]
+
+    def shorten(_call: str) -> None:
+        if len(waldur.faults.calls) == 1:
+            for one in placed[:50]:
+                waldur.cancel_order(one.order)
+
+    waldur.before_call = shorten
+    with connect(waldur, PATIENT) as access:
+        found = access.open_orders(offering(waldur))
+    assert {order.uuid.hex for order in found} == {one.order for one in placed[50:]}
 
 
 def test_all_pages_of_orders_are_read_oldest_first(waldur: Marketplace) -> None:

@@ -10,22 +10,26 @@ import attrs
 
 import opennebula_tenancy as ont
 from onetenant_waldur import settings
-from onetenant_waldur.agent import Agent, Mode, utc_now
+from onetenant_waldur.agent import Agent, Mode
+from onetenant_waldur.backoff import Pace, Paces
 from onetenant_waldur.marketplace import Component, Marketplace, Offering, Placed
-from onetenant_waldur.waldur import Patience
-from opennebula_tenancy.emulator import Emulator, FaultKind
+from onetenant_waldur.waldur_calls import Patience, utc_now
+from opennebula_tenancy.emulator import Config, Emulator, FaultKind
 from tenants.pace import QUICK
 from tenants.snapshot import snapshot
 
 
 READ_S = 20.0
 """Seconds after which agents give up an answer: as good as never, on however busy a machine."""
-HASTY_READ_S = 0.2
+HASTY_READ_S = 0.4
 """Seconds after which agents give up an answer where it is late on purpose."""
-DELAY_S = 0.5
+DELAY_S = 1.0
 """Seconds that an answer takes that is late on purpose."""
 IMPATIENT = Patience(connect_s=20, read_s=READ_S, attempts=1, wait_s=0)
 PATIENT = Patience(connect_s=20, read_s=READ_S, attempts=4, wait_s=0.001, wait_max_s=0.01)
+NO_PAUSE = Pace(first_s=0, most_s=0)
+AT_ONCE = Paces(outage=NO_PAUSE, denial=NO_PAUSE, order=NO_PAUSE)
+"""Agents that try again in the next cycle, whenever that is."""
 PLUGIN_OPTIONS = {"zone_id": 0, "cluster_ids": [0, 100]}
 LIMITS = {"cpu": 4, "ram": 8192, "storage": 51200}
 
@@ -72,6 +76,7 @@ class World:
         document: dict[str, Any] | None = None,
         *,
         patience: Patience = IMPATIENT,
+        paces: Paces = AT_ONCE,
         clock: Any = utc_now,
         read_s: float = READ_S,
     ) -> Agent:
@@ -81,6 +86,7 @@ class World:
             patience=attrs.evolve(patience, read_s=read_s),
             timeout=ont.Timeout(connect_s=20, read_s=read_s),
             retry=QUICK,
+            paces=paces,
             clock=clock,
         )
 
@@ -147,9 +153,9 @@ class World:
 
 
 @contextlib.contextmanager
-def new_world() -> Iterator[World]:
+def new_world(config: Config | None = None) -> Iterator[World]:
     """Two fresh servers."""
-    with Emulator(populated=True) as server, Marketplace(count_only=("provider",)) as waldur:
+    with Emulator(populated=True, config=config) as server, Marketplace(count_only=("provider",)) as waldur:
         waldur.vdc.plugin_options.clear()
         waldur.vdc.plugin_options.update(PLUGIN_OPTIONS)
         yield World(server, waldur)

@@ -1,5 +1,6 @@
 """What the recorded story does not tell: roles, refusals, lists, and the hold that a test has on the marketplace."""
 
+import datetime as dt
 import json
 
 import pytest
@@ -7,7 +8,8 @@ import requests
 from waldur_api_client.api.marketplace_orders import marketplace_orders_approve_by_provider
 from waldur_api_client.models.order_approve_by_provider_request import OrderApproveByProviderRequest
 
-from onetenant_waldur.marketplace import Component, Marketplace, OrderRefused, Plan
+from onetenant_waldur.marketplace import Behaviour, Component, Marketplace, OrderRefused, Plan
+from opennebula_tenancy.emulator import Fault, FaultKind
 
 
 LIMITS = {"cpu": 4, "ram": 8192}
@@ -307,3 +309,27 @@ def test_a_stopped_marketplace_has_no_address():
         _ = waldur.api_url
     with pytest.raises(requests.ConnectionError):
         requests.get(url, timeout=5)
+
+
+def test_the_time_of_an_answer_is_that_of_the_marketplace():
+    with Marketplace(clock=lambda: dt.datetime(2031, 5, 1, 12, 30, tzinfo=dt.UTC)) as waldur:
+        answer = requests.get(f"{waldur.api_url}users/me/", timeout=5)
+    assert answer.headers["Date"] == "Thu, 01 May 2031 12:30:00 GMT"
+
+
+@pytest.mark.parametrize(("status", "said"), [(429, "7"), (503, "7"), (500, None)])
+def test_an_answer_that_it_is_too_busy_says_when_to_come_back(status, said):
+    with Marketplace(Behaviour(retry_after="7")) as waldur:
+        waldur.faults.arm(Fault(kind=FaultKind.REFUSE, code=status))
+        answer = requests.get(f"{waldur.api_url}users/me/", timeout=5)
+    assert answer.status_code == status
+    assert answer.headers.get("Retry-After") == said
+
+
+def test_actions_and_conflicts_may_be_answered_without_a_body():
+    with Marketplace(Behaviour(empty_actions=True, empty_conflicts=True)) as waldur:
+        placed = waldur.consumer().place_order(waldur.vdc, "vdc-one", LIMITS)
+        url = f"{waldur.api_url}marketplace-orders/{placed.order}/approve_by_provider/"
+        headers = {"Authorization": f"Token {waldur.tokens['provider']}"}
+        answers = [requests.post(url, json={}, headers=headers, timeout=5) for _ in range(2)]
+    assert [(answer.status_code, answer.content) for answer in answers] == [(200, b""), (409, b"")]

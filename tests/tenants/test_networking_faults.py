@@ -15,6 +15,7 @@ from opennebula_tenancy import vm_waiting, waiting
 from opennebula_tenancy.emulator import Emulator, Fault, FaultKind
 from opennebula_tenancy.emulator.networks import NetworkState, VirtualNetwork
 from tenants.networks import KEY, PROVIDER, SSH, connect, network, new_server, tenant
+from tenants.pace import THOROUGH
 from tenants.raw import Raw
 from tenants.snapshot import marked, snapshot
 
@@ -91,6 +92,7 @@ MUTATING = [
     for index, method in enumerate(course.calls)
     if _mutates(method)
 ]
+EVERY = [(name, index) for name, course in COURSES.items() for index in range(len(course.calls))]
 READING = [
     pytest.param(name, index, id=f"{name}-{index}-{method}")
     for name, course in COURSES.items()
@@ -212,6 +214,13 @@ class TestOneFault:
     @pytest.mark.parametrize(("name", "index"), READING)
     def test_a_refusal_of_a_call_that_reads(self, name: str, index: int) -> None:
         one_fault(name, index, FaultKind.REFUSE)
+
+    if THOROUGH:
+
+        @pytest.mark.parametrize("kind", FaultKind)
+        @pytest.mark.parametrize(("name", "index"), EVERY)
+        def test_of_every_kind_at_every_call(self, name: str, index: int, kind: FaultKind) -> None:
+            one_fault(name, index, kind)
 
     @pytest.mark.parametrize("kind", sorted(set(FaultKind) - {FaultKind.REFUSE, FaultKind.DELAY}))
     @pytest.mark.parametrize("name", CASES)

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable
+from http import HTTPStatus
 
 import flask
 from werkzeug.exceptions import NotFound
 
 from onetenant_waldur.marketplace import offerings, orders, providers, refusals, resources, usages, users
-from onetenant_waldur.marketplace.endpoints import Call, Reply, Route
+from onetenant_waldur.marketplace.endpoints import ACTION, Call, Reply, Route
 from onetenant_waldur.marketplace.records import User
 from onetenant_waldur.marketplace.state import State
 
@@ -61,7 +62,7 @@ def _view(state: State, route: Route) -> Callable[..., flask.Response]:
                 return flask.Response(_page("Server Error (500)", ""), 500, content_type=HTML)
             except refusals.Refusal as refusal:
                 reply = Reply(refusal.body, refusal.status, refusal.headers)
-            return _respond(reply, route)
+            return _respond(_as_its_age_has_it(state, route, reply), route)
 
     return view
 
@@ -81,6 +82,16 @@ def _authenticate(state: State, header: str) -> User:
         if user.token == token.strip():
             return user
     raise refusals.unauthenticated("Invalid token.")
+
+
+def _as_its_age_has_it(state: State, route: Route, reply: Reply) -> Reply:
+    """The answer as a server of the age that is asked for has it."""
+    behaviour = state.behaviour
+    done = (
+        route.allow == ACTION and not route.path.startswith("marketplace-resources/") and reply.status == HTTPStatus.OK
+    )
+    empty = (behaviour.empty_actions and done) or (behaviour.empty_conflicts and reply.status == HTTPStatus.CONFLICT)
+    return Reply(None, reply.status, reply.headers) if empty else reply
 
 
 def _respond(reply: Reply, route: Route) -> flask.Response:

@@ -1,6 +1,7 @@
 """The marketplace on a socket, and the faults that befall its replies."""
 
 import datetime as dt
+import email.utils
 import io
 import json
 import os
@@ -29,6 +30,7 @@ R = TypeVar("R", Order, Resource)
 
 UUID = re.compile(r"\b[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\b")
 GATEWAY_PAGE = "<html><body><h1>No answer from the server behind this one</h1></body></html>"
+_TOO_BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 POLL_INTERVAL_S = 0.02
 """Seconds between two looks of the server whether it is to stop."""
 
@@ -51,6 +53,13 @@ class _Handler(WSGIRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Keep quiet: tests read `Marketplace.faults.calls`."""
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The time there, for the header `Date`."""
+        time = (
+            self.server.marketplace.state.clock() if timestamp is None else dt.datetime.fromtimestamp(timestamp, dt.UTC)
+        )
+        return email.utils.format_datetime(time.astimezone(dt.UTC), usegmt=True)
 
     def run_wsgi(self) -> None:
         """Answer, unless a fault has been armed for this call."""
@@ -106,6 +115,9 @@ class _Handler(WSGIRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(content)))
+        retry_after = self.server.marketplace.state.behaviour.retry_after
+        if retry_after is not None and status in _TOO_BUSY:
+            self.send_header("Retry-After", retry_after)
         self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(content)

@@ -32,10 +32,16 @@ class Behaviour:
         empty_approval: Answer an approval with 200 and no body, as servers of 2024 do. Clients of 8.1 read JSON there.
         stale_creation_order: Show `creation_order` of a resource as it was when it was first asked for, as servers
             of 2024 do: they keep the last one asked for in a cache of one entry.
+        empty_actions: Answer all actions of providers with 200 and no body, as some always are.
+        empty_conflicts: Answer what needs another state with 409 and no body.
+        retry_after: The header `Retry-After` of answers that say that the server is too busy: seconds, or a date.
     """
 
     empty_approval: bool = False
     stale_creation_order: bool = False
+    empty_actions: bool = False
+    empty_conflicts: bool = False
+    retry_after: str | None = None
 
 
 def utc_now() -> dt.datetime:

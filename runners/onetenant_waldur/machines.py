@@ -1,0 +1,89 @@
+"""The virtual machines of all offerings: what OpenNebula says of them, in one call."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import attrs
+
+from opennebula_tenancy import Cloud, Conflict, Vm, VmUsage, WentAway
+from opennebula_tenancy.ownership import KEY
+
+
+@attrs.frozen
+class MachineFigures:
+    """One machine.
+
+    Attributes:
+        key: Its key: the uuid of its resource.
+        vdc: The id of its tenant.
+        allocated: What is allocated to it, whether it runs or not.
+    """
+
+    key: str
+    vdc: int
+    allocated: VmUsage
+
+    def usage(self, terms: Any) -> Mapping[str, Decimal]:
+        """What it has, of the components whose usage Waldur takes."""
+        found: Mapping[str, Decimal] = terms.components.usage(self.allocated)
+        return found
+
+    def included(self, terms: Any) -> Mapping[str, Decimal]:
+        """What it has of the components that its plan includes."""
+        found: Mapping[str, Decimal] = terms.components.included(self.allocated)
+        return found
+
+    def limits(self, terms: Any) -> Mapping[str, int | float]:
+        """What it has, as limits."""
+        found: Mapping[str, int | float] = terms.components.limits(self.allocated)
+        return found
+
+
+def read_machines(cloud: Cloud) -> dict[int, MachineFigures]:
+    """All machines that are not terminated, finished or not, by their ids."""
+    found = {}
+    for vm in cloud.vms._list(None):  # noqa: SLF001  the public methods do not tell keys and figures in one call
+        allocated = VmUsage(vcpu=vm.vcpu, cpu=vm.cpu, memory_mb=vm.memory_mb, disk_mb=vm.disk_mb)
+        found[vm.id] = MachineFigures(vm.user_template[KEY], vm.gid, allocated)
+    return found
+
+
+def machines_of_key(cloud: Cloud, key: str) -> dict[int, MachineFigures]:
+    """The machines of a resource, by their ids: one, or what interrupted runs have left of it."""
+    return {vm_id: vm for vm_id, vm in read_machines(cloud).items() if vm.key == key}
+
+
+class NoMachine(Exception):
+    """There is no machine with an id and a key: why, in a sentence."""
+
+
+def own_machine(cloud: Cloud, vm_id: int, key: str) -> Vm:
+    """The machine with an id and a key.
+
+    Raises:
+        NoMachine: It is gone, or has another key.
+    """
+    try:
+        machine = cloud.vms.get(vm_id)
+    except WentAway:
+        raise NoMachine(f"The virtual machine (VM {vm_id}) does not exist in OpenNebula any more.") from None
+    except Conflict:
+        raise NoMachine(not_ours(vm_id)) from None
+    if machine.key != key:
+        raise NoMachine(not_ours(vm_id))
+    return machine
+
+
+def not_ours(vm_id: int) -> str:
+    """The sentence for a machine that has another key, or none."""
+    return f"VM {vm_id} in OpenNebula is not the virtual machine of this resource."
+
+
+def why_no_machine(cloud: Cloud, vm_id: int, key: str) -> str | None:
+    """Why there is no machine with this id and key, in a sentence; None where there is."""
+    try:
+        own_machine(cloud, vm_id, key)
+    except NoMachine as error:
+        return str(error)
+    return None

@@ -1,0 +1,105 @@
+"""Stopping: nothing new is begun, what is at hand may be finished for a while, and is then let go between two calls."""
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+
+GRACE_S = 20.0
+"""Seconds that orders at hand have to be finished in, once somebody has asked to stop."""
+
+
+class LetGo(BaseException):
+    """The work at hand is let go between two calls, as if the process had been killed there; the next run takes it up.
+
+    It is no `Exception`: nothing that stands between the call and the end of the thread is to make anything of it.
+    """
+
+
+class Stopping:
+    """Whether somebody has asked to stop. This one: nobody has, and nobody will."""
+
+    @property
+    def requested(self) -> bool:
+        """Whether nothing new is to be begun."""
+        return False
+
+    @property
+    def due(self) -> bool:
+        """Whether what is at hand is to be let go."""
+        return False
+
+    def checkpoint(self) -> None:
+        """Stand between two calls.
+
+        Raises:
+            LetGo: What is at hand is to be let go.
+        """
+        if self.due:
+            raise LetGo
+
+
+class Stop(Stopping):
+    """A request to stop, made by a signal or by another thread.
+
+    Args:
+        grace_s: Seconds that what is at hand has to be finished in.
+    """
+
+    def __init__(self, grace_s: float = GRACE_S) -> None:
+        # A pipe, since neither locks nor conditions may be touched by a signal's handler.
+        self._reader, self._writer = os.pipe()
+        self._grace_s = grace_s
+        self._requested_s: float | None = None
+
+    @property
+    def requested(self) -> bool:
+        """Whether nothing new is to be begun."""
+        return self._requested_s is not None
+
+    @property
+    def due(self) -> bool:
+        """Whether what is at hand has had its time."""
+        return self._requested_s is not None and time.monotonic() >= self._requested_s + self._grace_s
+
+    def request(self) -> None:
+        """Ask to stop."""
+        if self._requested_s is None:
+            self._requested_s = time.monotonic()
+        os.write(self._writer, b"!")
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, at most so many seconds.
+
+        Returns:
+            Whether somebody asked to stop.
+        """
+        select.select([self._reader], [], [], max(seconds, 0.0))
+        return self.requested
+
+    def close(self) -> None:
+        """Give the pipe back."""
+        os.close(self._reader)
+        os.close(self._writer)
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """Turn SIGTERM and SIGINT into a request to stop. A second one ends the process at once."""
+    stop = Stop()
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.request()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        stop.close()

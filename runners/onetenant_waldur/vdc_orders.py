@@ -1,0 +1,187 @@
+"""Orders of VDCs: a resource is a tenant."""
+
+import contextlib
+import time
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from onetenant_waldur.admin_accounts import AccountNotes, with_account
+from onetenant_waldur.network_options import in_settings
+from onetenant_waldur.notes import write_notes
+from onetenant_waldur.offering import VdcTerms
+from onetenant_waldur.records import ResourceRecord
+from onetenant_waldur.resource_orders import OrderProblem, Task
+from opennebula_tenancy import Conflict, NotFound, Quota, SettingsError, Vdc
+
+
+_TWIN_PAUSE_S = 1.0
+"""Seconds that another agent at the same order is given to finish a tenant that stands in the way."""
+_SUBNET = "subnet_cidr"
+
+
+class VdcOrders:
+    """The orders of a tenant.
+
+    Args:
+        task: The order.
+    """
+
+    def __init__(self, task: Task[VdcTerms]) -> None:
+        self._task = task
+        self._order = task.order
+        self._terms = task.terms
+        self._resource = task.resource
+        self._waldur = task.offering.waldur
+        self._vdcs = task.offering.cloud.vdcs
+
+    def create(self) -> None:
+        """Make the tenant, and tell Waldur what it really has."""
+        tenant = self._ensure()
+        if self._resource.backend_id != str(tenant.id):
+            self._waldur.set_backend_id(self._resource.uuid, str(tenant.id))
+        write_notes(
+            self._task.offering,
+            self._resource.uuid,
+            limits=self._terms.components.limits(tenant.quota()),
+            metadata={"opennebula_name": tenant.name, "opennebula_vdc_id": tenant.vdc_id, **_networking(tenant)},
+        )
+        AccountNotes(self._task.offering, self._resource).hand_over(tenant)
+
+    def update(self) -> None:
+        """Set the limits that the order names; the others stay."""
+        wanted = self._quota(self._order.limits, self._order.plan)
+        tenant = self._tenant()
+        self._set_quota(tenant, wanted)
+        AccountNotes(self._task.offering, self._resource).show_again(tenant)
+
+    def acknowledged(self) -> None:
+        """Nothing: the limits that Waldur has now are those of the order."""
+
+    def terminate(self) -> None:
+        """Remove the tenant. Its machines are terminated where the operator wants that, else they stand in the way."""
+        group_id = _group_id(self._resource) if self._resource.backend_id else None
+        terminate_vms = self._task.offering.settings.backend_settings.terminate_vms
+        self._vdcs.delete(group_id, key=self._resource.key, terminate_vms=terminate_vms)
+
+    def undo_create(self) -> None:
+        """Remove what there is of the tenant, which nobody will have."""
+        self._vdcs.delete(key=self._resource.key)
+
+    def undo_update(self) -> None:
+        """Give the tenant back the limits that Waldur has for it, where it has those of the order.
+
+        What somebody else has changed meanwhile stays.
+        """
+        resource = self._waldur.resource(self._resource.uuid)
+        ordered = self._quota(self._order.limits, self._order.plan)
+        former = self._quota(resource.limits, resource.plan)
+        tenant = self._tenant()
+        held = tenant.quota()
+        back = {
+            metric.field: limit
+            for metric, limit in former.named()
+            if held[metric] == ordered[metric] and held[metric] != limit
+        }
+        self._set_quota(tenant, Quota(**back))
+
+    def _quota(self, limits: Mapping[str, float], plan: UUID | None) -> Quota:
+        components = self._terms.components
+        return components.quota(components.amounts(limits, plan), floating_ips=self._terms.floating_ips)
+
+    @staticmethod
+    def _set_quota(tenant: Vdc, quota: Quota) -> None:
+        if quota:
+            tenant.set_quota(quota)
+
+    def _tenant(self) -> Vdc:
+        if not self._resource.backend_id:
+            raise OrderProblem("The resource has no tenant: its creation was never finished.")
+        group_id = _group_id(self._resource)
+        try:
+            tenant = self._vdcs.get(group_id)
+        except NotFound:
+            raise OrderProblem(f"The tenant (group {group_id}) does not exist any more.") from None
+        except Conflict:
+            raise OrderProblem(_not_ours(group_id)) from None
+        if tenant.key != self._resource.key:
+            raise OrderProblem(_not_ours(group_id))
+        return tenant
+
+    def _ensure(self) -> Vdc:
+        try:
+            return self._ensured()
+        except SettingsError as error:
+            raise SettingsError(*map(_for_customer, error.problems)) from error
+
+    def _ensured(self) -> Vdc:
+        amounts = self._terms.components.amounts(self._order.limits, self._order.plan)
+        subnet = self._subnet()
+        conflict: Conflict | None = None
+        for name in self._task.offering.names(self._resource, self._terms):
+            spec = with_account(self._task.offering, self._terms.spec(self._resource, name, amounts, subnet))
+            try:
+                return self._vdcs.ensure(spec)
+            except Conflict:
+                # Another agent may be at work on the same order, and half through: see what it has come to.
+                time.sleep(_TWIN_PAUSE_S)
+            try:
+                return self._vdcs.ensure(spec)
+            except Conflict as error:
+                conflict = error
+        raise conflict or OrderProblem("There is no name for the tenant.")
+
+    def _subnet(self) -> str | None:
+        """The subnet that the order asks for; None for any."""
+        said = self._order.attributes.get(_SUBNET)
+        if said is None or (isinstance(said, str) and not said.strip()):
+            return None
+        if not isinstance(said, str):
+            raise OrderProblem(f"{_SUBNET}: a network such as 192.168.50.0/24 was due, or nothing.")
+        if not self._terms.options.has_network:
+            raise OrderProblem(f"{_SUBNET}: the tenants of this offering have no network.")
+        return said.strip()
+
+
+def _for_customer(problem: str) -> str:
+    """A problem under the key that the customer, or the operator, knows the value by."""
+    shown = in_settings(problem)
+    found, overlaps, _ = shown.partition(" overlaps with the addresses of network ")
+    # Whose network that is, is no customer's business; the log has it.
+    return f"{found} overlaps with a network that is there: choose another one, or none at all" if overlaps else shown
+
+
+def _networking(tenant: Vdc) -> dict[str, Any]:
+    """What Waldur shows of a tenant's network, under the keys that today's agents have for it."""
+    if (network := tenant.network) is None:
+        return {}
+    shown: dict[str, Any] = {
+        "vnet_id": network.id,
+        "vnet_name": network.name,
+        "subnet_cidr": str(network.subnet),
+        "gateway_ip": str(network.gateway),
+        "sg_ids": list(network.security_groups),
+    }
+    if (router := tenant.router) is not None:
+        shown |= {
+            "vr_id": router.id,
+            "vr_name": router.name,
+            "vr_vm_ids": list(router.vm_ids),
+            "vr_addresses": list(router.external_addresses),
+        }
+        shown |= {"vr_vm_id": router.vm_ids[0]} if router.vm_ids else {}
+    return shown
+
+
+def _group_id(resource: ResourceRecord) -> int:
+    with contextlib.suppress(ValueError):
+        if (group_id := int(resource.backend_id)) >= 0:
+            return group_id
+    raise OrderProblem(
+        f"The tenant {resource.backend_id} was made by another tool, which identifies tenants by their names; "
+        "this version works on tenants that it made itself."
+    )
+
+
+def _not_ours(group_id: int) -> str:
+    return f"Group {group_id} in OpenNebula is not the tenant of this resource; nothing was changed."
