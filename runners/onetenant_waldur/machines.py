@@ -7,7 +7,6 @@ from typing import Any
 import attrs
 
 from opennebula_tenancy import Cloud, Conflict, Vm, VmUsage, WentAway
-from opennebula_tenancy.ownership import KEY
 
 
 @attrs.frozen
@@ -42,11 +41,7 @@ class MachineFigures:
 
 def read_machines(cloud: Cloud) -> dict[int, MachineFigures]:
     """All machines that are not terminated, finished or not, by their ids."""
-    found = {}
-    for vm in cloud.vms._list(None):  # noqa: SLF001  the public methods do not tell keys and figures in one call
-        allocated = VmUsage(vcpu=vm.vcpu, cpu=vm.cpu, memory_mb=vm.memory_mb, disk_mb=vm.disk_mb)
-        found[vm.id] = MachineFigures(vm.user_template[KEY], vm.gid, allocated)
-    return found
+    return {ident: MachineFigures(one.key, one.vdc, one.usage) for ident, one in cloud.vms.figures().items()}
 
 
 def machines_of_key(cloud: Cloud, key: str) -> dict[int, MachineFigures]:

@@ -9,6 +9,7 @@ from opennebula_tenancy._transport.rpc import CallRecord
 from opennebula_tenancy.admin_credentials import Credentials, CredentialSource
 from opennebula_tenancy.admin_user import AdminUser
 from opennebula_tenancy.cloud import Cloud, Ping, connect
+from opennebula_tenancy.diagram import Diagram, Machine
 from opennebula_tenancy.errors import (
     AllocationFailed,
     AlreadyAssigned,
@@ -51,6 +52,7 @@ from opennebula_tenancy.vdc import Vdc
 from opennebula_tenancy.vdc_figures import VdcFigures
 from opennebula_tenancy.vdc_spec import StorageScope, VdcSpec
 from opennebula_tenancy.vm import Vm
+from opennebula_tenancy.vm_figures import VmFigures
 from opennebula_tenancy.vm_size import VmSize, VmUsage
 from opennebula_tenancy.vm_spec import Allowed, VmSpec
 from opennebula_tenancy.vm_status import VmStatus
@@ -72,11 +74,13 @@ __all__ = [
     "Conflict",
     "CredentialSource",
     "Credentials",
+    "Diagram",
     "DuplicateObject",
     "EnteredFailureState",
     "FloatingIp",
     "InternalError",
     "Limit",
+    "Machine",
     "Metric",
     "Network",
     "NetworkSpec",
@@ -111,6 +115,7 @@ __all__ = [
     "VdcSpec",
     "VerificationFailed",
     "Vm",
+    "VmFigures",
     "VmSize",
     "VmSpec",
     "VmStatus",

@@ -12,7 +12,7 @@ import attrs
 from opennebula_tenancy import ownership
 from opennebula_tenancy._wire.network_records import RouterNicRecord, RouterRecord, SecurityGroupRecord
 from opennebula_tenancy.difference import Kind
-from opennebula_tenancy.errors import AllocationFailed, ApiError, Conflict, PoolExhausted, SettingsError
+from opennebula_tenancy.errors import AllocationFailed, ApiError, Conflict, NotFound, PoolExhausted, SettingsError
 from opennebula_tenancy.network_calls import (
     SECURITY_GROUP_ROLE,
     NetworkCalls,
@@ -31,6 +31,8 @@ from opennebula_tenancy.router_template import router_extra, router_nics
 from opennebula_tenancy.security_rule import same_rules
 from opennebula_tenancy.subnet import Subnet
 from opennebula_tenancy.subnets import AddressSpan
+from opennebula_tenancy.tenant_mark import NetworkingIds, networking_of
+from opennebula_tenancy.tenant_search import find_tenant, is_finished
 from opennebula_tenancy.vm_calls import VmCalls
 from opennebula_tenancy.vm_waiting import wait_until_running
 
@@ -129,10 +131,21 @@ class NetworkWork:
             group = read_security_group(self._rpc, group_id)
         self.held = attrs.evolve(self.held, security_group=group)
 
-    def _undo_group(self) -> None:
+    def _undo_group(self) -> bool:
         group = security_group_of(read_security_groups(self._rpc), self._tenant.key)
-        if group is not None and self._made_group in {None, group.id}:
-            self._removal.security_group(group.id)
+        if group is None or self._made_group not in {None, group.id}:
+            return True
+        if self._kept().security_group == group.id:
+            return False
+        self._removal.security_group(group.id)
+        return True
+
+    def _kept(self) -> NetworkingIds:
+        """What the mark of the tenant's group names: another run for the tenant has finished, and goes by that."""
+        group = find_tenant(self._rpc, self._tenant.key).group
+        if group is None or not is_finished(group, self._tenant.key):
+            return NetworkingIds()
+        return networking_of(group) or NetworkingIds()
 
     def _set_rules(self, group_id: int) -> None:
         held = self.held.security_group
@@ -212,10 +225,14 @@ class NetworkWork:
         network = self._calls.await_network(network_id, timeout_s=self._spec.timeout_s)
         self.held = attrs.evolve(self.held, network=network, subnet=Subnet.of(network.template))
 
-    def _undo_network(self) -> None:
+    def _undo_network(self) -> bool:
         network = network_of(read_networks(self._rpc), self._tenant.key)
-        if network is not None and self._made_network in {None, network.id}:
-            self._removal.network(network.id)
+        if network is None or self._made_network not in {None, network.id}:
+            return True
+        if self._kept().network == network.id:
+            return False
+        self._removal.network(network.id)
+        return True
 
     def _await_network(self) -> NetworkRecord:
         network = self._calls.await_network(self._network_id, timeout_s=self._spec.timeout_s)
@@ -273,10 +290,14 @@ class NetworkWork:
             return ", ".join(f"VM {vm.id} ({vm.name})" for vm in leaving)
         return _left("router", name, self._made_router)
 
-    def _undo_router(self) -> None:
-        for router in routers_of(read_routers(self._rpc), self._tenant.key):
-            if self._made_router in {None, router.id}:
-                self._removal.router(router.id)
+    def _undo_router(self) -> bool:
+        kept = self._kept().router
+        routers = routers_of(read_routers(self._rpc), self._tenant.key)
+        made = [router.id for router in routers if self._made_router in {None, router.id}]
+        for router_id in made:
+            if router_id != kept:
+                self._removal.router(router_id)
+        return kept not in made
 
     def _other_router(self, own: int | None) -> RouterRecord | None:
         """The router that another run for this tenant has made, if there is one."""
@@ -310,7 +331,7 @@ class NetworkWork:
         extra = router_extra(self._tenant, self._spec, template)
         try:
             return self._calls.instantiate(router, count, template.id, name, extra)
-        except AllocationFailed:
+        except (AllocationFailed, NotFound):
             # Only one machine can have the gateway's address: is it that of another run for this tenant?
             other = self._other_router(router.id)
             if other is None or not other.vms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import attrs
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from opennebula_tenancy.vdc_spec import VdcSpec
 
 
+_TWIN_PAUSE_S = 0.5
+"""How long another run for the same tenant is given to come to an end, in seconds."""
 _AT_ONCE = frozenset({Kind.LIMITS, Kind.NETWORK_SETTINGS, Kind.ROUTER_VMS})
 """Kinds of which one call, or one series of them, mends all there are."""
 
@@ -74,7 +77,13 @@ class TenantWork:
             return state
         with self._undo:
             try:
-                return self._finish(self._apply(state, differences))
+                after = self._apply(state, differences)
+                if any(rest.kind is not Kind.MARK for rest in after.differences()):
+                    # Another run for the tenant has been at work beside this one: what is left is mended once more.
+                    time.sleep(_TWIN_PAUSE_S)
+                    after = observe(self._rpc, self._spec)
+                    after = self._apply(after, after.differences())
+                return self._finish(after)
             except TenancyError as error:
                 if state.vdc is not None or state.group is not None:
                     error.add_note(
@@ -157,7 +166,7 @@ class TenantWork:
         if state.group is not None and state.complete and any(item.kind is Kind.NETWORK for item in differences):
             calls.mark_group(group_id, tenant_mark.UNSETTLED)
         self._mend(differences, mend)
-        self.credentials = admin.credentials
+        self.credentials = admin.credentials or self.credentials
         if state.vdc is None and state.group is None:
             return self._look_at_new(state, network, vdc_id, group_id)
         return observe(self._rpc, spec)

@@ -12,6 +12,7 @@ from opennebula_tenancy.vm import Vm
 from opennebula_tenancy.vm_blueprint import Draft
 from opennebula_tenancy.vm_calls import VmCalls
 from opennebula_tenancy.vm_creation import VmCreation, observe_vm
+from opennebula_tenancy.vm_figures import VmFigures
 from opennebula_tenancy.vm_mark import Phase, phase_of
 from opennebula_tenancy.vm_removal import remove_vm
 from opennebula_tenancy.vm_resize import VmResize
@@ -182,6 +183,10 @@ class Vms:
             vdc: The id of their tenant; all tenants when None.
         """
         return {vm.id: _usage(vm) for vm in self._list(vdc)}
+
+    def figures(self) -> dict[int, VmFigures]:
+        """Whose every machine is and what is allocated to it, by its id; finished or not. One call."""
+        return {vm.id: VmFigures(vm.user_template[ownership.KEY], vm.gid, _usage(vm)) for vm in self._list(None)}
 
     def usage_of(self, vm_id: int, *, key: str | None = None) -> VmUsage:
         """What is allocated to one machine.
