@@ -77,19 +77,31 @@ class TenantWork:
             return state
         with self._undo:
             try:
-                after = self._apply(state, differences)
-                if any(rest.kind is not Kind.MARK for rest in after.differences()):
-                    # Another run for the tenant has been at work beside this one: what is left is mended once more.
-                    time.sleep(_TWIN_PAUSE_S)
-                    after = observe(self._rpc, self._spec)
-                    after = self._apply(after, after.differences())
-                return self._finish(after)
+                return self._make(state, differences)
             except TenancyError as error:
                 if state.vdc is not None or state.group is not None:
                     error.add_note(
                         f"The tenant {self._spec.name} was there before, and stands half changed: run again."
                     )
                 raise
+
+    def _make(self, state: TenantState, differences: list[Difference]) -> TenantState:
+        after = self._apply(state, differences)
+        if any(rest.kind is not Kind.MARK for rest in after.differences()):
+            after = self._once_more()
+        after = self._finish(after)
+        if self._spec.network is not None and state.vdc is not None and not state.complete:
+            # The run that began this tenant may have been taking its network away until it saw the mark.
+            after = observe(self._rpc, self._spec)
+            if after.differences():
+                after = self._finish(self._once_more())
+        return after
+
+    def _once_more(self) -> TenantState:
+        """Mend what another run for the tenant, which was at work beside this one, has left or taken away."""
+        time.sleep(_TWIN_PAUSE_S)
+        state = observe(self._rpc, self._spec)
+        return self._apply(state, state.differences())
 
     def _finish(self, state: TenantState) -> TenantState:
         """Verify all but the mark, and then set it: a tenant that has it is finished, and is never rolled back."""
