@@ -12,7 +12,9 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "sphinxcontrib.mermaid",
 ]
+myst_fence_as_directive = ["mermaid"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "opennebula-tenancy"
