@@ -9,6 +9,7 @@ import attrs
 
 from opennebula_tenancy._wire.template import text_problem
 from opennebula_tenancy.errors import SettingsError
+from opennebula_tenancy.ids import id_problems
 from opennebula_tenancy.security_rule import SecurityRule
 from opennebula_tenancy.subnets import SubnetPool, parse_subnet
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network
 
 
-_MAX_ID = 2**31 - 1
 _BITS = 32
 _MAX_INSTANCES = 8
 _KEEPALIVED_IDS = range(1, 256)
@@ -86,7 +86,7 @@ class NetworkSpec:
 
     def _problems(self) -> Iterator[str]:
         for name in ("external_network", "router_template"):
-            yield from _range_problem(name, getattr(self, name), range(_MAX_ID + 1), "an id")
+            yield from id_problems(name, (getattr(self, name),))
         prefix = self.pool.prefix
         if self.subnet is not None:
             try:

@@ -57,7 +57,7 @@ def router_extra(tenant: VdcSpec, spec: NetworkSpec, template: VmTemplateRecord)
     Returns:
         The attributes.
     """
-    own = {name: value for name, value in template.context.items() if value}
+    own = {name: value.strip() for name, value in template.context.items() if value.strip()}
     clusters = in_clusters(tenant.clusters) if tenant.clusters is not None else ""
     requirements = spec.sched_requirements or both(template.attributes.get("SCHED_REQUIREMENTS", ""), clusters)
     return {

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 import uuid
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
 from opennebula_tenancy._wire.names import Kind, name_problem
 from opennebula_tenancy.admin_mark import admin_name
 from opennebula_tenancy.errors import SettingsError
+from opennebula_tenancy.ids import id_problems
 from opennebula_tenancy.ownership import key_problem
 from opennebula_tenancy.quota import Quota
 
@@ -32,10 +33,6 @@ class StorageScope(enum.StrEnum):
     """Both: each is limited to the same figure, and usage is their sum."""
 
 
-_MAX_ID = 2**31 - 1
-"""XML-RPC's integers have 32 bits."""
-
-
 def _ids(values: Iterable[int] | None) -> tuple[int, ...] | None:
     return None if values is None else tuple(values)
 
@@ -47,14 +44,6 @@ def _some_ids(values: Iterable[int]) -> tuple[int, ...]:
 def _scope(value: StorageScope | str) -> StorageScope:
     """The scope of that name; what names none is held until all problems can be named at once."""
     return StorageScope(value) if value in set(StorageScope) else cast("StorageScope", value)
-
-
-def _id_problems(name: str, ids: tuple[Any, ...]) -> Iterator[str]:
-    for value in ids:
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_ID:
-            yield f"{name}: {value!r} is not an id"
-    if len(set(ids)) != len(ids):
-        yield f"{name}: an id is named twice"
 
 
 @attrs.frozen(kw_only=True)
@@ -103,10 +92,10 @@ class VdcSpec:
             problems.append(problem)
         if self.clusters == ():
             problems.append("clusters: a tenant without a cluster can run nothing; None means all of them")
-        problems.extend(_id_problems("clusters", self.clusters or ()))
-        problems.extend(_id_problems("zone", (self.zone,)))
-        problems.extend(_id_problems("external_networks", self.external_networks))
-        problems.extend(_id_problems("storage_datastores", self.storage_datastores or ()))
+        problems.extend(id_problems("clusters", self.clusters or ()))
+        problems.extend(id_problems("zone", (self.zone,)))
+        problems.extend(id_problems("external_networks", self.external_networks))
+        problems.extend(id_problems("storage_datastores", self.storage_datastores or ()))
         if self.storage_scope not in set(StorageScope):
             problems.append(f"storage_scope: {self.storage_scope!r} is not one of {', '.join(StorageScope)}")
         problems.extend(scope_problems(self.quota, self.storage_scope, self.floating_ip_networks))

@@ -13,6 +13,7 @@ from opennebula_tenancy._wire.vm_records import id_in
 from opennebula_tenancy._wire.vm_template_records import ImageRecord, ImageState, VmTemplateRecord, image_of
 from opennebula_tenancy.errors import NotFound, SettingsError
 from opennebula_tenancy.network_calls import NETWORK_ROLE, read_network
+from opennebula_tenancy.scheduling import in_clusters
 from opennebula_tenancy.tenant_places import EVERY_CLUSTER
 
 
@@ -261,7 +262,7 @@ class Draft:
         The scheduler asks what the machine's owner may use, and that is not the tenant: so the clusters are said.
         """
         parts = [template.attributes.get("SCHED_REQUIREMENTS", "").strip(), self._spec.sched_requirements or ""]
-        clusters = " | ".join(f"CLUSTER_ID = {cluster}" for cluster in self._clusters())
+        clusters = in_clusters(self._clusters())
         given = [part for part in (*parts, clusters) if part]
         return given[0] if len(given) == 1 else " & ".join(f"({part})" for part in given)
 

@@ -12,6 +12,7 @@ from opennebula_tenancy import ownership
 from opennebula_tenancy._wire.names import Kind, name_problem
 from opennebula_tenancy._wire.template import text_problem
 from opennebula_tenancy.errors import SettingsError
+from opennebula_tenancy.ids import id_problems
 from opennebula_tenancy.ssh_key import SshKey
 from opennebula_tenancy.vm_size import VmSize
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 
-_MAX_ID = 2**31 - 1
-"""XML-RPC's integers have 32 bits."""
 _ATTRIBUTE = re.compile(r"[A-Z][A-Z0-9_]*\Z")
 _OURS = frozenset({"SSH_PUBLIC_KEY", "NETWORK"})
 """What a CONTEXT has of its own accord."""
@@ -42,15 +41,6 @@ def _ids(values: Iterable[int] | None) -> frozenset[int] | None:
 
 def _context(values: Mapping[str, str]) -> Mapping[str, str]:
     return dict(values)
-
-
-def _id_problems(name: str, ids: Iterable[Any]) -> Iterator[str]:
-    found = list(ids)
-    for value in found:
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_ID:
-            yield f"{name}: {value!r} is not an id"
-    if len(set(found)) != len(found):
-        yield f"{name}: an id is named twice"
 
 
 @attrs.frozen(kw_only=True)
@@ -121,11 +111,11 @@ class VmSpec:
 
     def _problems(self) -> Iterator[str]:
         yield from filter(None, (name_problem(Kind.VM, self.name), ownership.key_problem(self.key)))
-        yield from _id_problems("vdc", (self.vdc,))
-        yield from _id_problems("template", (self.template,))
-        yield from _id_problems("network", () if self.network is None else (self.network,))
+        yield from id_problems("vdc", (self.vdc,))
+        yield from id_problems("template", (self.template,))
+        yield from id_problems("network", () if self.network is None else (self.network,))
         for name in ("networks", "images", "clusters"):
-            yield from _id_problems(name, getattr(self, name) or ())
+            yield from id_problems(name, getattr(self, name) or ())
         if self.clusters == ():
             yield "clusters: a machine without a cluster cannot run; None means all those of the tenant"
         if self.sched_requirements is not None and (problem := text_problem(self.sched_requirements)):
