@@ -16,7 +16,7 @@ from agent.offers import Offers, is_running, new_offers, size
 from onetenant_waldur.agent import Agent, Mode
 from onetenant_waldur.marketplace import ResourceState
 from opennebula_tenancy.emulator import Fault, FaultKind
-from tenants.pace import QUICK
+from tenants.pace import QUICK, THOROUGH
 
 
 CHANGING = re.compile(r"one\.(?!system\.)\w+\.(?!info)\w+")
@@ -200,14 +200,19 @@ def _hit(name: str, side: str, method: str) -> bool:
     return bool(CHANGING.fullmatch(method)) and (not name.endswith("tenant") or method.startswith(OF_NETWORKS))
 
 
+def _kinds_at(name: str, side: str, method: str) -> tuple[str, ...]:
+    """The kinds of faults at a call. An agent can be killed at any of them, also where nothing is changed."""
+    if _hit(name, side, method):
+        return tuple(kind for kind in KINDS[side] if kind in OF_TENANTS.get(name, KINDS[side]))
+    return ("kill",) if THOROUGH else ()
+
+
 EACH = [
     pytest.param(name, side, index, kind, id=f"{name}-{side}-{index}-{method}-{kind}")
     for name, (calls, _, _) in UNDISTURBED.items()
     for side in SIDES
     for index, method in enumerate(calls[side])
-    if _hit(name, side, method)
-    for kind in KINDS[side]
-    if kind in OF_TENANTS.get(name, KINDS[side])
+    for kind in _kinds_at(name, side, method)
 ]
 
 
