@@ -51,25 +51,29 @@ class Stop(Stopping):
     """
 
     def __init__(self, grace_s: float = GRACE_S) -> None:
-        # A pipe, since neither locks nor conditions may be touched by a signal's handler.
+        # A pipe, since it can be written to at any moment, by a signal too, and be waited for by any thread.
         self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
         self._grace_s = grace_s
         self._requested_s: float | None = None
 
     @property
+    def wakeup_fd(self) -> int:
+        """The file descriptor where a byte is a request to stop."""
+        return self._writer
+
+    @property
     def requested(self) -> bool:
         """Whether nothing new is to be begun."""
-        return self._requested_s is not None
+        return self.wait(0)
 
     @property
     def due(self) -> bool:
         """Whether what is at hand has had its time."""
-        return self._requested_s is not None and time.monotonic() >= self._requested_s + self._grace_s
+        return self.requested and time.monotonic() >= (self._requested_s or 0.0) + self._grace_s
 
     def request(self) -> None:
         """Ask to stop."""
-        if self._requested_s is None:
-            self._requested_s = time.monotonic()
         os.write(self._writer, b"!")
 
     def wait(self, seconds: float) -> bool:
@@ -78,8 +82,9 @@ class Stop(Stopping):
         Returns:
             Whether somebody asked to stop.
         """
-        select.select([self._reader], [], [], max(seconds, 0.0))
-        return self.requested
+        if self._requested_s is None and select.select([self._reader], [], [], max(seconds, 0.0))[0]:
+            self._requested_s = time.monotonic()
+        return self._requested_s is not None
 
     def close(self) -> None:
         """Give the pipe back."""
@@ -92,14 +97,17 @@ def stop_on_signals() -> Iterator[Stop]:
     """Turn SIGTERM and SIGINT into a request to stop. A second one ends the process at once."""
     stop = Stop()
 
-    def ask(number: int, _frame: FrameType | None) -> None:
+    def once(number: int, _frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
-        stop.request()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    # What makes the request is the byte that Python writes at the very moment of the signal. A handler runs later, in
+    # the main thread, once something wakes that: a signal that comes just before a wait would be heard after it.
+    fd_before = signal.set_wakeup_fd(stop.wakeup_fd, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, once) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(fd_before)
         stop.close()

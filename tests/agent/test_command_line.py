@@ -21,7 +21,7 @@ from agent.world import World
 from onetenant_waldur import loop
 from onetenant_waldur.agent import Mode
 from onetenant_waldur.cli import main
-from onetenant_waldur.stop import LetGo, Stop, Stopping
+from onetenant_waldur.stop import LetGo, Stop, Stopping, stop_on_signals
 from opennebula_tenancy.emulator import Fault, FaultKind
 
 
@@ -258,6 +258,22 @@ def test_a_unit_of_today_is_stopped_by_a_signal_after_the_order_at_hand(
     assert world.waldur.order(first.order).state == "done"
     assert world.waldur.order(second.order).state == "pending-provider"
     assert json.loads(logged.splitlines()[-1])["event"] == "stopped"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_wakes_no_waiting_main_thread_is_a_request_all_the_same(number: signal.Signals) -> None:
+    """A thread that is not the main one gets it, which stands for one that comes just before the main one waits."""
+    with stop_on_signals() as stop:
+        assert not stop.requested
+        thread = threading.Thread(target=lambda: signal.pthread_kill(threading.get_ident(), number))
+        waiting = threading.Timer(0.2, thread.start)
+        waiting.start()
+        begun_s = time.monotonic()
+        assert stop.wait(DEADLINE_S)
+        assert time.monotonic() - begun_s < DEADLINE_S / 2
+        waiting.join()
+        thread.join()
+        assert stop.requested
 
 
 def test_a_waiting_agent_stops_at_once(world: World, process: Callable[..., Any]) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import signal
-import threading
 from collections.abc import Sequence
 
 from opennebula_tenancy.emulator import Emulator, Fault, FaultKind
@@ -62,14 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--empty", action="store_true", help="start as after a first installation, without hosts")
     parser.add_argument("--fault", type=fault, action="append", default=[], metavar="FAULT", help="see below")
     options = parser.parse_args(arguments)
-    stop = threading.Event()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda *_: stop.set())
+    # Blocked before any thread starts, so that a signal waits for us instead of for a lucky moment in Python.
+    to_end = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, to_end)
     server = Emulator(port=options.port, populated=not options.empty)
     server.faults.arm(*options.fault)
     with server:
         print(f"endpoint {server.endpoint}", f"credentials {server.auth}", sep="\n", flush=True)  # noqa: T201
-        stop.wait()
+        signal.sigwait(to_end)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, to_end)  # another one ends a server that does not
     return 0
 
 
