@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from opennebula_tenancy.admin_credentials import CredentialSource
     from opennebula_tenancy.admin_state import AdminState
     from opennebula_tenancy.compensation import Compensations
+    from opennebula_tenancy.retreat import Retreat
 
 
 class _FinishedError(Exception):
@@ -41,6 +42,7 @@ class AdminWork:
         key: The tenant's key.
         source: Where its password comes from.
         undo: Where it is said how what is made is unmade.
+        retreat: Where it is said that it is being unmade.
         group: Gives the id of the tenant's group, once it is there.
     """
 
@@ -52,6 +54,7 @@ class AdminWork:
         source: CredentialSource,
         *,
         undo: Compensations,
+        retreat: Retreat,
         group: Callable[[], int],
     ) -> None:
         self._rpc = rpc
@@ -60,6 +63,7 @@ class AdminWork:
         self._key = key
         self._source = source
         self._undo = undo
+        self._retreat = retreat
         self._group = group
         self._made: int | None = None
         self._given: Credentials | None = None
@@ -69,7 +73,7 @@ class AdminWork:
         """The credentials that this run has set, None when it has set none."""
         return self._given
 
-    def mending(self) -> Mapping[Kind, Callable[[int], None]]:
+    def mending(self) -> Mapping[Kind, Callable[[int], object]]:
         """How each kind of difference is mended."""
         return {
             Kind.ADMIN_GONE: self._remove,
@@ -139,6 +143,7 @@ class AdminWork:
 
     def _unmake(self) -> bool:
         """Remove the account that this run made; False when it is finished, by another run for the tenant."""
+        self._retreat.begin()
         try:
             return self._take_back()
         except NotFound:  # the group has gone, and could not have with a user in it

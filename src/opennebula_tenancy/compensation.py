@@ -54,12 +54,16 @@ class Compensations:
     block is left by an exception, any exception, the compensations run in reverse order. The error that left the block
     is raised again; compensations that fail do not hide it but are grouped with it, with all that they leave behind.
 
+    Attributes:
+        shared: Whether something that was to be made had just been made by another run.
+
     Raises:
         RollbackIncomplete: Something could not be undone.
     """
 
     def __init__(self) -> None:
         self._undos: list[_Undo] = []
+        self.shared = False
 
     def before(self, subject: Callable[[], str], undo: Callable[[], bool | None], *, anchor: bool = False) -> None:
         """Register the compensation of the step that comes next, or of one that may have been taken.
@@ -95,6 +99,8 @@ class Compensations:
         finally:
             if making.ours:
                 self.before(subject, undo, anchor=anchor)
+            else:
+                self.shared = True
 
     def __enter__(self) -> Self:
         return self

@@ -15,7 +15,7 @@ from opennebula_tenancy.waiting import wait_for
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from opennebula_tenancy._transport.rpc import Reader
     from opennebula_tenancy._wire.template import Template
@@ -273,33 +273,43 @@ class NetworkCalls(Converging):
         """Remove a virtual router. Its machines go after that, in their own time."""
         self._remove("one.vrouter.delete", "one.vrouter.info", router_id)
 
-    def remove_network(self, network_id: int, *, timeout_s: float) -> None:
+    def remove_network(self, network_id: int, *, timeout_s: float, unless: Callable[[], bool] = lambda: False) -> bool:
         """Remove a network, and wait until it is gone: also while addresses are still being given back.
+
+        Args:
+            network_id: The network.
+            timeout_s: How many seconds that may take.
+            unless: Whether the network is to stay after all; asked before each attempt.
+
+        Returns:
+            Whether it is gone.
 
         Raises:
             WaitTimeout: It is still there after all that time; the message has OpenNebula's reason.
         """
         refusal: WrongState | None = None
 
-        def look() -> int | None:
+        def look() -> bool | None:
             nonlocal refusal
             try:
                 network = read_network(self._rpc, network_id)
             except NotFound:
-                return network_id
+                return True
             if network.state not in _GONE and network.state is not NetworkState.LOCK_CREATE:
+                if unless():
+                    return False
                 try:
                     self._delete_network(network_id)
                 except WrongState as error:
                     refusal = error
                 except NotFound:
-                    return network_id
+                    return True
             return None
 
         def what() -> str:
             return f"network {network_id} is still there" + (f" ({refusal.message})" if refusal else "")
 
-        wait_for(look, what, timeout_s=timeout_s)
+        return wait_for(look, what, timeout_s=timeout_s)
 
     def _delete_network(self, network_id: int) -> None:
         def look() -> int | None:

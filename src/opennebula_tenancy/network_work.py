@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from opennebula_tenancy.compensation import Compensations
     from opennebula_tenancy.network_spec import NetworkSpec
     from opennebula_tenancy.networking import Networking
+    from opennebula_tenancy.retreat import Retreat
     from opennebula_tenancy.vdc_spec import VdcSpec
 
 
@@ -63,6 +64,7 @@ class NetworkWork:
         tenant: The tenant asked for.
         held: What there is, and is to be.
         undo: Where it is said how what is made is unmade.
+        retreat: Where it is said that it is being unmade.
         vdc: Gives the id of the tenant's VDC, once it is there.
 
     Attributes:
@@ -70,12 +72,20 @@ class NetworkWork:
     """
 
     def __init__(
-        self, rpc: Rpc, tenant: VdcSpec, held: Networking, undo: Compensations, vdc: Callable[[], int]
+        self,
+        rpc: Rpc,
+        tenant: VdcSpec,
+        held: Networking,
+        *,
+        undo: Compensations,
+        retreat: Retreat,
+        vdc: Callable[[], int],
     ) -> None:
         self._rpc = rpc
         self._calls = NetworkCalls(rpc)
         self._tenant = tenant
         self._undo = undo
+        self._retreat = retreat
         self._vdc = vdc
         self._removal = NetworkRemoval(rpc, *([tenant.network.timeout_s] if tenant.network else []))
         self._made_group: int | None = None
@@ -83,7 +93,7 @@ class NetworkWork:
         self._made_router: int | None = None
         self.held = held
 
-    def mending(self) -> Mapping[Kind, Callable[[int], None]]:
+    def mending(self) -> Mapping[Kind, Callable[[int], object]]:
         """How each kind of difference is mended."""
         return {
             Kind.ROUTER_GONE: self._remove_router,
@@ -142,6 +152,7 @@ class NetworkWork:
 
     def _kept(self) -> NetworkingIds:
         """What the mark of the tenant's group names: another run for the tenant has finished, and goes by that."""
+        self._retreat.begin()
         group = find_tenant(self._rpc, self._tenant.key).group
         if group is None or not is_finished(group, self._tenant.key):
             return NetworkingIds()
@@ -229,10 +240,7 @@ class NetworkWork:
         network = network_of(read_networks(self._rpc), self._tenant.key)
         if network is None or self._made_network not in {None, network.id}:
             return True
-        if self._kept().network == network.id:
-            return False
-        self._removal.network(network.id)
-        return True
+        return self._removal.network(network.id, unless=lambda: self._kept().network == network.id)
 
     def _await_network(self) -> NetworkRecord:
         network = self._calls.await_network(self._network_id, timeout_s=self._spec.timeout_s)

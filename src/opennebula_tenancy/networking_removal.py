@@ -12,6 +12,8 @@ from opennebula_tenancy.vm_waiting import read_vm, wait_until_done
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opennebula_tenancy._transport.rpc import Rpc
     from opennebula_tenancy._wire.network_records import NetworkRecord
     from opennebula_tenancy._wire.vm_records import VmRecord
@@ -77,8 +79,15 @@ class NetworkRemoval:
                 if vm.context.get("VROUTER_ID") not in routers:
                     self.machine(vm)
 
-    def network(self, network_id: int) -> None:
+    def network(self, network_id: int, *, unless: Callable[[], bool] = lambda: False) -> bool:
         """Remove a network, and the machines of routers that are gone from it.
+
+        Args:
+            network_id: The network.
+            unless: Whether it is to stay after all; asked before each attempt.
+
+        Returns:
+            Whether it is gone.
 
         Raises:
             WaitTimeout: It is still there; the message has OpenNebula's reason.
@@ -86,9 +95,9 @@ class NetworkRemoval:
         try:
             network = read_network(self._rpc, network_id)
         except NotFound:
-            return
+            return True
         self.strays(network)
-        self._calls.remove_network(network_id, timeout_s=self._timeout_s)
+        return self._calls.remove_network(network_id, timeout_s=self._timeout_s, unless=unless)
 
     def security_group(self, group_id: int) -> None:
         """Remove a security group."""

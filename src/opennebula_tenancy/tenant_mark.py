@@ -25,6 +25,8 @@ GROUP_ID = "TENANCY_GROUP_ID"
 GROUP_AFTER = "TENANCY_GROUP_AFTER"
 """On the VDC, until then: the highest id of a group when it was made. The tenant's own group has a higher one."""
 _BOUND = "bound"
+RETREAT = "TENANCY_RETREAT"
+"""On the VDC: whether a run is taking back what it made for the tenant at this moment."""
 VDC_ID = "TENANCY_VDC_ID"
 STORAGE_SCOPE = "TENANCY_STORAGE_SCOPE"
 DATASTORES = "TENANCY_DATASTORES"
@@ -55,6 +57,12 @@ def bound_to(group_id: int) -> Mapping[str, str]:
 
 UNBOUND: Mapping[str, str] = {GROUP_ID: _NONE, GROUP_AFTER: _BOUND}
 """What a VDC gets that shall have no group, and claim none."""
+
+
+RETREATING: Mapping[str, str] = {RETREAT: "yes"}
+"""What a VDC gets when a run begins to take back what it made."""
+RETREATED: Mapping[str, str] = {RETREAT: "no"}
+"""What a VDC gets when that run has ended."""
 
 
 def claim(last_group: int) -> Mapping[str, str]:

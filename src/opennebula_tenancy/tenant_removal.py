@@ -95,7 +95,7 @@ def remove_tenant(
         calls.mark_vdc(vdc.id, tenant_mark.bound_to(group.id))
     # The group goes before the VDC: OpenNebula refuses that while it has members, also those that came this very
     # moment. The VDC is what a later run finds the rest by.
-    parts: list[tuple[str, Sequence[_Part], Callable[[int], None]]] = [
+    parts: list[tuple[str, Sequence[_Part], Callable[[int], object]]] = [
         ("router", networking.routers, removal.router),
         ("network", _some(networking.network), removal.network),
         ("security group", _some(networking.security_group), removal.security_group),
@@ -103,6 +103,7 @@ def remove_tenant(
         ("group", _some(group), calls.remove_group),
         ("VDC", _some(vdc), calls.remove_vdc),
     ]
+    steps: list[tuple[str, Callable[[], object]]]
     steps = [(f"VM {vm.id} ({vm.name})", partial(removal.machine, vm)) for vm in machines]
     steps += [(f"{noun} {item.id}", partial(remove, item.id)) for noun, items, remove in parts for item in items]
     for number, (subject, remove) in enumerate(steps, start=1):

@@ -15,6 +15,7 @@ from opennebula_tenancy.difference import Kind
 from opennebula_tenancy.errors import NotFound, TenancyError, VerificationFailed
 from opennebula_tenancy.network_work import NetworkWork
 from opennebula_tenancy.plan import Progress, Step
+from opennebula_tenancy.retreat import Retreat
 from opennebula_tenancy.tenant_calls import TenantCalls
 from opennebula_tenancy.tenant_mark import GROUP_ROLE
 from opennebula_tenancy.tenant_removal import refuse_held
@@ -59,6 +60,8 @@ class TenantWork:
         self._progress = progress
         self.credentials: Credentials | None = None
         self._undo = Compensations()
+        self._vdc_id = -1
+        self._retreat = Retreat(rpc, lambda: self._vdc_id)
         self._made_vdc: int | None = None
         self._made_group: int | None = None
         self._group_is_ours = False
@@ -75,7 +78,7 @@ class TenantWork:
         state = observe(self._rpc, self._spec)
         if not (differences := state.differences()):
             return state
-        with self._undo:
+        with self._retreat, self._undo:
             try:
                 return self._make(state, differences)
             except TenancyError as error:
@@ -89,13 +92,13 @@ class TenantWork:
         after = self._apply(state, differences)
         if any(rest.kind is not Kind.MARK for rest in after.differences()):
             after = self._once_more()
-        after = self._finish(after)
-        if self._spec.network is not None and state.vdc is not None and not state.complete:
-            # The run that began this tenant may have been taking its network away until it saw the mark.
-            after = observe(self._rpc, self._spec)
-            if after.differences():
-                after = self._finish(self._once_more())
-        return after
+        finished = self._finish(after)
+        if finished is after or (state.vdc is None and not self._undo.shared):
+            return finished
+        # Another run may have had a hand in it, and may have been taking something away until it saw the mark.
+        self._retreat.await_others()
+        after = observe(self._rpc, self._spec)
+        return self._finish(self._once_more()) if after.differences() else after
 
     def _once_more(self) -> TenantState:
         """Mend what another run for the tenant, which was at work beside this one, has left or taken away."""
@@ -124,30 +127,31 @@ class TenantWork:
         Returns:
             The state that OpenNebula shows afterwards.
         """
-        vdc_id = state.vdc.id if state.vdc else -1
+        self._vdc_id = state.vdc.id if state.vdc else -1
         group_id = state.group.id if state.group else -1
-        network = NetworkWork(self._rpc, self._spec, state.networking, self._undo, lambda: vdc_id)
-        calls, spec = self._calls, self._spec
-        admin = AdminWork(self._rpc, spec.name, spec.key, self._source, undo=self._undo, group=lambda: group_id)
+        calls, spec, undo, retreat = self._calls, self._spec, self._undo, self._retreat
+        network = NetworkWork(self._rpc, spec, state.networking, undo=undo, retreat=retreat, vdc=lambda: self._vdc_id)
+        admin = AdminWork(
+            self._rpc, spec.name, spec.key, self._source, undo=undo, retreat=retreat, group=lambda: group_id
+        )
 
         def create_vdc(_: int) -> None:
-            nonlocal vdc_id
             own_group = state.group.id if state.group else None
             anchor = tenant_mark.of_vdc(spec, group_id=own_group, last_group=state.last_group)
             with self._undo.making(self._vdc_left, self._undo_vdc, anchor=True) as making:
-                vdc_id, making.ours = calls.create_vdc(spec.key, anchor)
-                self._made_vdc = vdc_id
+                self._vdc_id, making.ours = calls.create_vdc(spec.key, anchor)
+                self._made_vdc = self._vdc_id
 
         def create_group(_: int) -> None:
             nonlocal group_id
             if state.vdc is not None:
-                calls.mark_vdc(vdc_id, tenant_mark.claim(state.last_group))
+                calls.mark_vdc(self._vdc_id, tenant_mark.claim(state.last_group))
             with self._undo.making(self._group_left, self._undo_group) as making:
-                group_id, making.ours = calls.create_group(spec.key, spec.name, vdc_id)
+                group_id, making.ours = calls.create_group(spec.key, spec.name, self._vdc_id)
                 self._made_group, self._group_is_ours = group_id, making.ours
 
         def add_cluster(cluster: int) -> None:
-            calls.set_cluster(vdc_id, spec.zone, cluster, present=True)
+            calls.set_cluster(self._vdc_id, spec.zone, cluster, present=True)
             if state.group is not None:
                 # It opened its networks to a group that is there already; no plan could have shown the rule.
                 calls.withhold_networks(group_id)
@@ -160,14 +164,14 @@ class TenantWork:
             known = state.quota if state.group is None else None
             calls.set_limits(group_id, state.quota, spec.quota, known)
 
-        mend: Mapping[Kind, Callable[[int], None]] = {
+        mend: Mapping[Kind, Callable[[int], object]] = {
             Kind.VDC: create_vdc,
             Kind.GROUP: create_group,
-            Kind.BINDING: lambda _: calls.mark_vdc(vdc_id, tenant_mark.bound_to(group_id)),
-            Kind.MEMBERSHIP: lambda _: calls.set_member(vdc_id, group_id, present=True),
+            Kind.BINDING: lambda _: calls.mark_vdc(self._vdc_id, tenant_mark.bound_to(group_id)),
+            Kind.MEMBERSHIP: lambda _: calls.set_member(self._vdc_id, group_id, present=True),
             Kind.DEFAULT_VDC: lambda _: calls.set_member(DEFAULT_VDC, group_id, present=False),
             Kind.CLUSTER: add_cluster,
-            Kind.CLUSTER_TOO_MANY: lambda cluster: calls.set_cluster(vdc_id, spec.zone, cluster, present=False),
+            Kind.CLUSTER_TOO_MANY: lambda cluster: calls.set_cluster(self._vdc_id, spec.zone, cluster, present=False),
             Kind.NETWORK_RULES: lambda _: calls.withhold_networks(group_id),
             Kind.CREATE_RULE: lambda _: self._grant(group_id, rights.grant(group_id)),
             Kind.SECURITY_GROUP_RIGHT: lambda _: grant_use(),
@@ -180,7 +184,7 @@ class TenantWork:
         self._mend(differences, mend)
         self.credentials = admin.credentials or self.credentials
         if state.vdc is None and state.group is None:
-            return self._look_at_new(state, network, vdc_id, group_id)
+            return self._look_at_new(state, network, group_id)
         return observe(self._rpc, spec)
 
     def _grant(self, group_id: int, rule: AclRule) -> None:
@@ -190,7 +194,7 @@ class TenantWork:
             self._undo.before(lambda: f"rules of group {group_id}", lambda: self._undo_rules(group_id))
         self._calls.grant(group_id, rule)
 
-    def _mend(self, differences: list[Difference], mend: Mapping[Kind, Callable[[int], None]]) -> None:
+    def _mend(self, differences: list[Difference], mend: Mapping[Kind, Callable[[int], object]]) -> None:
         done: set[Kind] = set()
         for number, difference in enumerate(differences, start=1):
             if self._progress is not None:
@@ -201,7 +205,7 @@ class TenantWork:
                 mend[difference.kind](difference.ident)
             done.add(difference.kind)
 
-    def _look_at_new(self, state: TenantState, network: NetworkWork, vdc_id: int, group_id: int) -> TenantState:
+    def _look_at_new(self, state: TenantState, network: NetworkWork, group_id: int) -> TenantState:
         """The state of a tenant that was made by this run alone, seen with as few calls as there can be.
 
         That it is in its VDC, with what the VDC holds, is seen by the rules that follow from it.
@@ -213,7 +217,7 @@ class TenantWork:
             return observe(self._rpc, self._spec)
         spec = self._spec
         vdc = VdcRecord(
-            vdc_id,
+            self._vdc_id,
             spec.name,
             frozenset({group_id}),
             frozenset((spec.zone, cluster) for cluster in state.clusters),
@@ -239,6 +243,7 @@ class TenantWork:
             bound = tenant_mark.bound_group(vdc)
             if bound is None or bound == self._made_group:
                 self._calls.remove_vdc(vdc.id)
+                self._retreat.forget()
 
     def _undo_rules(self, group_id: int) -> None:
         """Remove the rules of a group that is gone; one that is there takes its own along when it goes."""
@@ -249,6 +254,7 @@ class TenantWork:
 
     def _undo_group(self) -> bool:
         """Remove the group; False when the tenant is finished, by another run for it or the last call of this one."""
+        self._retreat.begin()
         groups, vdcs = read_groups(self._rpc), read_vdcs(self._rpc)
         if self._made_group is None:  # its making had no reply: the claim that the VDC has on it is what there is
             group = group_of(groups, vdcs, self._spec.key)

@@ -24,6 +24,8 @@ POOLS = {
 _EPOCH = re.compile(r"\A1[0-9]{9}\Z")
 _VOLATILE = {"SOURCE", "TOKEN_PASSWORD", "PASSWORD", "TENANCY_VDC_ID", "TENANCY_GROUP_AFTER", "REGTIME", "STRING"}
 _VOLATILE |= {"TENANCY_ADMIN_AFTER"}
+_PASSING = {"TENANCY_RETREAT"}
+"""What is said of runs, not of the tenant."""
 _CHOSEN = {"BRIDGE", "VLAN_ID", "NEXT_INDEX", "MAC", "UUID", "VMID", "TARGET", "MODTIME", "AR_ID", "HISTORY_RECORDS"}
 """What the server chooses anew for every network and VM."""
 _CHOSEN |= {"DEPLOY_ID", "VROUTER_KEEPALIVED_ID", "VROUTER_MAC", "PREV_STATE", "PREV_LCM_STATE"}
@@ -45,12 +47,7 @@ _Names = dict[tuple[str, str], str]
 
 def snapshot(server: Emulator) -> dict[str, Any]:
     """Everything in the pools, with the ids of what is made and unmade replaced by names."""
-    proxy = xmlrpc.client.ServerProxy(server.endpoint)
-    pools = {}
-    for method, params in POOLS.items():
-        ok, value, *_ = getattr(proxy, method)(server.auth, *params)
-        assert ok, value
-        pools[method] = ET.fromstring(value)
+    pools = _pools(server)
     groups = {item.findtext("ID"): item.findtext("NAME") for item in pools["one.grouppool.info"].iter("GROUP")}
     names = {
         (_MADE[item.tag], item.findtext("ID") or ""): item.findtext("NAME") or ""
@@ -66,15 +63,25 @@ def snapshot(server: Emulator) -> dict[str, Any]:
 
 def marked(server: Emulator, key: str) -> dict[str, str]:
     """The names of what carries a key, by noun and id."""
-    proxy = xmlrpc.client.ServerProxy(server.endpoint)
     found = {}
-    for method, params in POOLS.items():
-        _, value, *_ = getattr(proxy, method)(server.auth, *params)
-        for item in ET.fromstring(str(value)):
+    for pool in _pools(server).values():
+        for item in pool:
             if item.findtext("TEMPLATE/TENANCY_KEY", item.findtext("USER_TEMPLATE/TENANCY_KEY")) == key:
                 noun = {**_MADE, "GROUP": "group"}.get(item.tag, item.tag)
                 found[f"{noun} {item.findtext('ID')}"] = item.findtext("NAME") or ""
     return found
+
+
+def _pools(server: Emulator) -> dict[str, ET.Element]:
+    """All pools, by the methods that read them, in one request."""
+    calls = xmlrpc.client.MultiCall(xmlrpc.client.ServerProxy(server.endpoint))
+    for method, params in POOLS.items():
+        getattr(calls, method)(server.auth, *params)
+    pools = {}
+    for method, (ok, value, *_) in zip(POOLS, calls(), strict=True):
+        assert ok, value
+        pools[method] = ET.fromstring(value)
+    return pools
 
 
 def _rule(item: ET.Element, groups: dict[str | None, str | None], names: _Names) -> str:
@@ -108,7 +115,7 @@ def _plain(
     children = [
         _plain(child, groups, names, top=False, inside=item.tag)
         for child in item
-        if not (renumbered and child.tag == "ID")
+        if not (renumbered and child.tag == "ID") and child.tag not in _PASSING
     ]
     text = _EPOCH.sub("a time", item.text or "") if not len(item) else ""
     return item.tag, _unnumbered(text) if item.tag == "NAME" and inside == "VM" else text, children
