@@ -15,6 +15,7 @@ from opennebula_tenancy.admin_user import AdminUser
 from opennebula_tenancy.admin_work import AdminWork
 from opennebula_tenancy.admins import Admins
 from opennebula_tenancy.compensation import Compensations
+from opennebula_tenancy.retreat import Retreat
 from opennebula_tenancy.tenant_search import read_group
 from tenants.raw import Raw
 
@@ -46,8 +47,9 @@ class Accounts:
         return observe_admin(self.rpc, vdc.name, self.group(vdc), wanted=wanted)
 
     def ensure(self, vdc: ont.Vdc, *, wanted: bool = True) -> AdminUser | None:
-        work = AdminWork(self.rpc, vdc.name, vdc.key, self.source, undo=(undo := Compensations()), group=lambda: vdc.id)
-        with undo:
+        undo, retreat = Compensations(), Retreat(self.rpc, lambda: vdc.vdc_id)
+        work = AdminWork(self.rpc, vdc.name, vdc.key, self.source, undo=undo, retreat=retreat, group=lambda: vdc.id)
+        with retreat, undo:
             for difference in self.observe(vdc, wanted=wanted).differences():
                 work.mending()[difference.kind](difference.ident)
             state = self.observe(vdc, wanted=wanted)

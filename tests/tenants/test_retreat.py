@@ -1,4 +1,4 @@
-"""Two runs for one tenant, of which one fails and takes back what it made while the other finishes the tenant with it."""
+"""Two runs for one tenant: one fails and takes back what it made while the other finishes the tenant with it."""
 
 import threading
 from collections.abc import Iterator
