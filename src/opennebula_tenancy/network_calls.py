@@ -70,16 +70,29 @@ def is_ours(item: NetworkRecord | SecurityGroupRecord | RouterRecord, key: str, 
     return item.gid == _ADMINISTRATORS and ownership.carries(item.template, key, role)
 
 
-def network_of(networks: Iterable[NetworkRecord], key: str) -> NetworkRecord | None:
-    """The network that carries a key and is not being deleted; the lowest id where there is more than one."""
+def networks_of(networks: Iterable[NetworkRecord], key: str) -> tuple[NetworkRecord, ...]:
+    """The networks that carry a key and are not being deleted, the oldest first.
+
+    There is one, unless two accounts have made one each: OpenNebula keeps names unique for each owner alone.
+    """
     found = (network for network in networks if is_ours(network, key, NETWORK_ROLE) and network.state not in _GONE)
-    return min(found, key=lambda network: network.id, default=None)
+    return tuple(sorted(found, key=lambda network: network.id))
+
+
+def network_of(networks: Iterable[NetworkRecord], key: str) -> NetworkRecord | None:
+    """The network that carries a key and is not being deleted; the oldest where there is more than one."""
+    return next(iter(networks_of(networks, key)), None)
+
+
+def security_groups_of(groups: Iterable[SecurityGroupRecord], key: str) -> tuple[SecurityGroupRecord, ...]:
+    """The security groups that carry a key, the oldest first. There is one, as with networks."""
+    found = (group for group in groups if is_ours(group, key, SECURITY_GROUP_ROLE))
+    return tuple(sorted(found, key=lambda group: group.id))
 
 
 def security_group_of(groups: Iterable[SecurityGroupRecord], key: str) -> SecurityGroupRecord | None:
-    """The security group that carries a key; the lowest id where there is more than one."""
-    found = (group for group in groups if is_ours(group, key, SECURITY_GROUP_ROLE))
-    return min(found, key=lambda group: group.id, default=None)
+    """The security group that carries a key; the oldest where there is more than one."""
+    return next(iter(security_groups_of(groups, key)), None)
 
 
 def routers_of(routers: Iterable[RouterRecord], key: str) -> tuple[RouterRecord, ...]:

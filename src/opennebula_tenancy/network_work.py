@@ -186,6 +186,11 @@ class NetworkWork:
             if not ours:  # another run for this tenant has made it, and verifies it
                 self._adopt(network_id)
                 return
+            if (oldest := network_of(networks, self._tenant.key)) is not None and oldest.id != network_id:
+                # Made by another account for this tenant: OpenNebula keeps names unique for each owner alone.
+                self._removal.network(network_id)
+                self._adopt(oldest.id)
+                return
             before = rivals(networks, network_id, subnet)
             if not before:
                 self.held = attrs.evolve(self.held, subnet=subnet, network=_one(networks, network_id))
@@ -201,7 +206,7 @@ class NetworkWork:
 
     def _choose(self, networks: Iterable[NetworkRecord], turn: int) -> Subnet:
         """The free subnet that would be chosen at some turn, or the last one that there is."""
-        spans = list(taken(networks))
+        spans = list(taken(networks, self._spec.external_network))
         chosen = self._spec.pool.choose(spans)
         with contextlib.suppress(PoolExhausted):
             for _ in range(turn - 1):

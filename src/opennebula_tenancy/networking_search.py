@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING
 
 import attrs
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from opennebula_tenancy._transport.rpc import Reader
-    from opennebula_tenancy._wire.network_records import NetworkRecord
+    from opennebula_tenancy._wire.network_records import NetworkRecord, SecurityGroupRecord
     from opennebula_tenancy._wire.records import GroupRecord
     from opennebula_tenancy.network_spec import NetworkSpec
     from opennebula_tenancy.tenant_mark import NetworkingIds
@@ -51,10 +51,12 @@ class Seen:
     Attributes:
         held: What the tenant has.
         networks: All networks, or None where they were not read.
+        security_groups: All security groups; none where they were not read.
     """
 
     held: Networking
     networks: tuple[NetworkRecord, ...] | None
+    security_groups: tuple[SecurityGroupRecord, ...] = ()
 
 
 def find_networking(reader: Reader, name: str, key: str, group: GroupRecord | None, *, is_new: bool) -> Seen:
@@ -78,14 +80,14 @@ def find_networking(reader: Reader, name: str, key: str, group: GroupRecord | No
         return Seen(held, None)
     if marks is not None and (marked := _by_marks(reader, held, key, marks)) is not None:
         return Seen(marked, None)
-    networks = read_networks(reader)
+    networks, groups = read_networks(reader), read_security_groups(reader)
     held = attrs.evolve(
         held,
         network=network_of(networks, key),
-        security_group=security_group_of(read_security_groups(reader), key),
+        security_group=security_group_of(groups, key),
         routers=routers_of(read_routers(reader), key),
     )
-    return Seen(_with_machines(reader, held), networks)
+    return Seen(_with_machines(reader, held), networks, groups)
 
 
 def _by_marks(reader: Reader, held: Networking, key: str, marks: NetworkingIds) -> Networking | None:
@@ -171,18 +173,38 @@ def plan_networking(
         if wanted is not None:
             problems.extend(_subnet_problems(spec.network, wanted, networks))
         if not problems:
-            subnet = wanted or spec.network.pool.choose(taken(networks))
+            subnet = wanted or spec.network.pool.choose(taken(networks, spec.network.external_network))
             held = attrs.evolve(held, subnet=Subnet(subnet))
     return held, tuple(problems)
 
 
-def taken(networks: Iterable[NetworkRecord]) -> Iterator[AddressSpan]:
-    """The addresses of networks: those that they have, and those that a tenant's network claims."""
+def taken(networks: Iterable[NetworkRecord], external: int | None = None) -> Iterator[AddressSpan]:
+    """The addresses of networks: those that they have, their gateways, and those that a tenant's network claims.
+
+    Args:
+        networks: The networks.
+        external: The one of them that a router is to lead to: with an address of the subnet that it is in on its other
+            side, the router could not tell the two apart.
+    """
     for network in networks:
         yield from (AddressSpan.of(first, size) for first, size in network.spans)
         if SUBNET in network.template:
             with contextlib.suppress(Conflict):  # somebody wrote over it: the ranges say what the network has
                 yield AddressSpan.of_network(Subnet.of(network.template).network)
+        with contextlib.suppress(ValueError):  # OpenNebula keeps whatever is written there
+            yield AddressSpan.of(IPv4Address(network.template.get("GATEWAY", "")), 1)
+        if network.id == external:
+            yield from _whole_subnets(network)
+
+
+def _whole_subnets(network: NetworkRecord) -> Iterator[AddressSpan]:
+    """The subnet that a network's ranges are parts of, as far as its template says it."""
+    template = network.template
+    named = template.get("NETWORK_ADDRESS") or template.get("GATEWAY")
+    for address in [named] if named else [str(first) for first, _ in network.spans]:
+        with contextlib.suppress(ValueError):
+            mask = template.get("NETWORK_MASK", "")
+            yield AddressSpan.of_network(IPv4Network(f"{address}/{mask}", strict=False))
 
 
 def rivals(networks: Iterable[NetworkRecord], own: int, subnet: Subnet) -> tuple[NetworkRecord, ...]:
@@ -258,7 +280,7 @@ def _subnet_problems(spec: NetworkSpec, wanted: IPv4Network, networks: Iterable[
         if wanted.overlaps(IPv4Network(excluded)):
             yield f"network.subnet: {wanted} overlaps with {excluded}, which is excluded"
     for network in networks:
-        if overlapping(wanted, taken([network])):
+        if overlapping(wanted, taken([network], spec.external_network)):
             yield f"network.subnet: {wanted} overlaps with the addresses of network {network.id} ({network.name})"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -11,6 +12,7 @@ from opennebula_tenancy._wire.vm_records import VmRecord
 from opennebula_tenancy.admin_calls import AdminCalls
 from opennebula_tenancy.admin_state import observe_admin
 from opennebula_tenancy.errors import BadRequest, Conflict, NotEmpty, NotFound
+from opennebula_tenancy.network_calls import networks_of, security_groups_of
 from opennebula_tenancy.networking_removal import GONE_S, NetworkRemoval
 from opennebula_tenancy.networking_search import attached_to, find_networking
 from opennebula_tenancy.plan import Change, Progress, Step
@@ -73,7 +75,8 @@ def remove_tenant(
 
     Raises:
         Conflict: That group does not carry the key.
-        NotEmpty: The tenant still has members, or objects of theirs; nothing was removed.
+        NotEmpty: The tenant still has members, or objects of theirs. Nothing was removed, or the account of its
+            administrator alone, where that has made something at the very last moment.
         WaitTimeout: Something is still there after its time; what was before it is gone, and a later run goes on.
     """
     calls, removal = AdminCalls(rpc), NetworkRemoval(rpc, timeout_s)
@@ -84,7 +87,8 @@ def remove_tenant(
     if group is not None and vdc is None:
         _refuse_stripped(found.vdcs, group)
     # Not by the mark of the group, which its administrators may write to: what they hid would be left behind.
-    networking = find_networking(rpc, _name(vdc, group, key), key, None, is_new=False).held
+    seen = find_networking(rpc, _name(vdc, group, key), key, None, is_new=False)
+    networking = seen.held
     machines = _machines(rpc, group) if group is not None and terminate_vms else ()
     account = observe_admin(rpc, group.name, group, wanted=False).user if group is not None else None
     _refuse_in_use(rpc, group, networking, machines, account)
@@ -93,22 +97,39 @@ def remove_tenant(
         calls.mark_vdc(vdc.id, tenant_mark.UNBOUND)
     elif group is not None and vdc is not None and tenant_mark.bound_group(vdc) != group.id:
         calls.mark_vdc(vdc.id, tenant_mark.bound_to(group.id))
+    steps: deque[tuple[str, Callable[[], object]]] = deque()
+
+    def take_machines(known: Iterable[VmRecord], found: Iterable[VmRecord]) -> None:
+        before = {vm.id for vm in known}
+        new = [vm for vm in found if vm.id not in before]
+        steps.extendleft((f"VM {vm.id} ({vm.name})", partial(removal.machine, vm)) for vm in reversed(new))
+
+    def remove_account(user_id: int) -> None:
+        calls.remove_user(user_id)
+        # From now on nobody makes anything for the tenant. What was made a moment ago is seen now.
+        found = _machines(rpc, group) if group is not None and terminate_vms else ()
+        _refuse_in_use(rpc, group, networking, found, None, deleted=f"only user {user_id} was deleted")
+        take_machines(machines, found)
+
     # The group goes before the VDC: OpenNebula refuses that while it has members, also those that came this very
     # moment. The VDC is what a later run finds the rest by.
     parts: list[tuple[str, Sequence[_Part], Callable[[int], object]]] = [
         ("router", networking.routers, removal.router),
-        ("network", _some(networking.network), removal.network),
-        ("security group", _some(networking.security_group), removal.security_group),
-        ("user", _some(account), calls.remove_user),
+        ("network", networks_of(seen.networks or (), key), removal.network),
+        ("security group", security_groups_of(seen.security_groups, key), removal.security_group),
         ("group", _some(group), calls.remove_group),
         ("VDC", _some(vdc), calls.remove_vdc),
     ]
-    steps: list[tuple[str, Callable[[], object]]]
-    steps = [(f"VM {vm.id} ({vm.name})", partial(removal.machine, vm)) for vm in machines]
-    steps += [(f"{noun} {item.id}", partial(remove, item.id)) for noun, items, remove in parts for item in items]
-    for number, (subject, remove) in enumerate(steps, start=1):
+    steps.extend((f"{noun} {item.id}", partial(remove, item.id)) for noun, items, remove in parts for item in items)
+    take_machines((), machines)
+    if account is not None:
+        steps.appendleft((f"user {account.id}", partial(remove_account, account.id)))
+    number = 0
+    while steps:
+        subject, remove = steps.popleft()
+        number += 1
         if progress is not None:
-            progress(Step(networking.name, Change("delete", subject), number, len(steps)))
+            progress(Step(networking.name, Change("delete", subject), number, number + len(steps)))
         remove()
 
 
@@ -132,6 +153,8 @@ def _refuse_in_use(
     networking: Networking,
     machines: Iterable[VmRecord],
     account: UserRecord | None,
+    *,
+    deleted: str = "nothing was deleted",
 ) -> None:
     """Refuse to remove a tenant that something would be lost with, what is to go with it aside."""
     going = {f"VM {vm.id} ({vm.name})" for vm in machines}
@@ -141,7 +164,7 @@ def _refuse_in_use(
     if left := [what for what in dict.fromkeys(held) if what not in going]:
         raise NotEmpty(
             f"the tenant {networking.name} ({f'group {group.id}' if group else 'without a group'}) still has "
-            f"{', '.join(left)}: remove these first; nothing was deleted",
+            f"{', '.join(left)}: remove these first; {deleted}",
             left,
         )
 

@@ -1,18 +1,17 @@
 """Orders of tenants with an administrator account, from the point of view of who logs in with what Waldur shows."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 import opennebula_tenancy as ont
-from agent.accounts import SECRET, TENANT, document, is_held, login, root, secret_file, settled, shown, users
-from agent.world import LIMITS, World, new_world
+from agent.accounts import SECRET, TENANT, document, is_held, login, root, secret_file, shown, users
+from agent.world import LIMITS, World
 from onetenant_waldur import log, settings
 from onetenant_waldur.admin_accounts import USERNAME
 from onetenant_waldur.agent import Mode
@@ -20,7 +19,6 @@ from onetenant_waldur.cli import main
 from onetenant_waldur.marketplace import Placed
 from onetenant_waldur.notes import PASSWORD
 from opennebula_tenancy.emulator import Fault, FaultKind
-from tenants.pace import QUICK
 
 
 DERIVED, RANDOM = "derived", "random"
@@ -82,14 +80,14 @@ class TestWhatTheCustomerGets:
         assert world.waldur.resource(placed.resource).backend_metadata.keys().isdisjoint({USERNAME, PASSWORD})
         assert users(world) == {"oneadmin", "serveradmin"}
 
-    def test_an_end_with_the_account_gone_before_its_group(self, world: World, derived: Settings) -> None:
+    def test_an_end_with_the_account_gone_first(self, world: World, derived: Settings) -> None:
         placed = made(world, derived)
         order = world.waldur.consumer().terminate(placed.resource)
         world.server.faults.arm()
         assert world.cycle(document=derived)
         assert world.waldur.order(order).state == "done"
-        calls = world.server.calls
-        assert calls.index("one.user.delete") < calls.index("one.group.delete") < calls.index("one.vdc.delete")
+        gone = [call for call in world.server.calls if call.endswith(".delete")]
+        assert gone == ["one.user.delete", "one.group.delete", "one.vdc.delete"]
         assert users(world) == {"oneadmin", "serveradmin"}
 
 
@@ -142,6 +140,73 @@ class TestTheSameCredentials:
         world.waldur.consumer().update_limits(placed.resource, LIMITS | {"cpu": 8})
         assert world.cycle(document=derived)
         assert shown(world, placed.resource) == ont.Credentials(NAME, "plain-text")
+
+
+class TestAReport:
+    def test_shows_credentials_again_that_were_reset_elsewhere(self, world: World, derived: Settings) -> None:
+        placed = made(world, derived)
+        source = settings.parse(derived).admin_credentials
+        with ont.connect(world.server.endpoint, world.server.auth, admin_credentials=source) as cloud:
+            (tenant,) = cloud.vdcs.list()
+            assert tenant.admin is not None
+            new = tenant.admin.reset_password()
+        assert shown(world, placed.resource) != new
+        assert world.cycle(Mode.REPORT, document=derived)
+        assert shown(world, placed.resource) == new
+        login(world, placed.resource)
+
+    def test_shows_credentials_again_that_waldur_has_lost(self, world: World, derived: Settings) -> None:
+        placed = made(world, derived)
+        first = shown(world, placed.resource)
+        resource = world.waldur.resource(placed.resource)
+        resource.backend_metadata = {"note": "all else was lost"}
+        assert world.cycle(Mode.REPORT, document=derived)
+        assert shown(world, placed.resource) == first
+        assert resource.backend_metadata["note"] == "all else was lost"
+
+    def test_asks_opennebula_for_nothing_more_where_they_are_shown(self, world: World, derived: Settings) -> None:
+        made(world, derived)
+        made(world, derived, "vdc-two")
+        world.server.faults.arm()
+        world.waldur.faults.arm()
+        assert world.cycle(Mode.REPORT, document=derived)
+        assert world.server.calls == ("one.grouppool.info",)
+        assert METADATA not in world.waldur.faults.calls
+
+    def test_shows_none_that_the_administrator_has_changed(self, world: World, derived: Settings) -> None:
+        placed = made(world, derived)
+        boss = login(world, placed.resource)
+        boss("one.user.passwd", int(boss.xml("one.user.info", -1).findtext("ID") or ""), "my-own")
+        world.waldur.resource(placed.resource).backend_metadata.clear()
+        assert world.cycle(Mode.REPORT, document=derived)
+        assert world.waldur.resource(placed.resource).backend_metadata == {}
+
+    def test_shows_none_of_an_offering_without_accounts(self, world: World, derived: Settings, tmp_path: Path) -> None:
+        placed = made(world, derived)
+        world.waldur.resource(placed.resource).backend_metadata.clear()
+        without = world.document(admin_secret_file=str(secret_file(tmp_path)))
+        assert world.cycle(Mode.REPORT, document=without)
+        assert world.waldur.resource(placed.resource).backend_metadata == {}
+
+    @pytest.mark.parametrize("why", ["the account is gone", "Waldur refuses"])
+    def test_that_cannot_show_them_says_why_and_reports_all_else(
+        self, world: World, derived: Settings, logged: Callable[[], list[dict[str, Any]]], why: str
+    ) -> None:
+        placed, other = made(world, derived), made(world, derived, "vdc-two")
+        world.waldur.resource(placed.resource).backend_metadata.clear()
+        if why == "the account is gone":
+            user = int(root(world).xml("one.userpool.info").findtext(f"USER[NAME='{NAME}']/ID") or "")
+            root(world)("one.user.delete", user)
+        else:
+            world.waldur.faults.arm(Fault(kind=FaultKind.REFUSE, method=METADATA, code=403, times=None))
+        with world.agent(derived) as agent:
+            assert agent.report_usage()
+            assert agent.report_usage()
+        (event,) = [event for event in logged() if event["event"] == "resource_not_refreshed"]
+        assert ("was removed" if why == "the account is gone" else "HTTP 403") in event["reason"]
+        for one in (placed, other):
+            assert world.waldur.consumer().usages(one.resource)["cpu"] == "0.00"
+            assert world.waldur.resource(one.resource).last_sync is not None
 
 
 class TestWhatGoesWrong:
@@ -207,96 +272,6 @@ class TestWhatGoesWrong:
         assert others
         assert world.waldur.order(placed.order).state == "done"
         login(world, placed.resource)
-
-
-class Killed(BaseException):
-    """The process is gone: no line of it runs any more."""
-
-
-def killed(world: World, config: Settings, side: str, index: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An agent at work that is killed after one of its calls to one side."""
-    counted = 0
-
-    def count() -> None:
-        nonlocal counted
-        counted += 1
-        if counted > index:
-            raise Killed
-
-    source = settings.parse(config).admin_credentials
-    watched = ont.connect(
-        world.server.endpoint, world.server.auth, retry=QUICK, admin_credentials=source, on_call=lambda _: count()
-    )
-    with world.agent(config) as doomed, watched:
-        (offering,) = doomed.offerings
-        if side == "opennebula":
-            offering.cloud = watched
-        else:
-            ask = offering.waldur._calls.ask
-
-            def counting(action: str, request: Callable[[], Any]) -> Any:
-                answer = ask(action, request)
-                count()
-                return answer
-
-            monkeypatch.setattr(offering.waldur._calls, "ask", counting)
-        with pytest.raises(Killed):
-            doomed.cycle([Mode.ORDER_PROCESS])
-
-
-@attrs.frozen
-class Course:
-    """An undisturbed create order: what each side was called for, and what OpenNebula holds afterwards."""
-
-    calls: dict[str, tuple[str, ...]]
-    after: str
-
-
-def _undisturbed() -> Course:
-    with new_world() as world:
-        world.order()
-        world.waldur.faults.arm()
-        world.server.faults.arm()
-        assert world.cycle(document=document(world))
-        calls = {"waldur": world.waldur.faults.calls, "opennebula": world.server.faults.calls}
-        return Course(calls, settled(world.in_opennebula()))
-
-
-UNDISTURBED = _undisturbed()
-
-
-def _of_the_account() -> Iterator[Any]:
-    """The calls from the account's making on that change something; those before it know of none."""
-    for side, first in (("opennebula", "one.user.allocate"), ("waldur", "set_backend_id/")):
-        calls = UNDISTURBED.calls[side]
-        begin = next(index for index, method in enumerate(calls) if method.endswith(first))
-        for index, method in enumerate(calls[begin:], begin):
-            if method.startswith("POST") or not method.endswith(("info", "/")):
-                yield pytest.param(side, index, id=f"{side}-{index}-{method}")
-
-
-@pytest.mark.parametrize("source", [DERIVED, RANDOM])
-@pytest.mark.parametrize(("side", "index"), list(_of_the_account()))
-def test_an_agent_killed_after_any_change_is_followed_by_one_that_shows_what_logs_in(
-    world: World, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, side: str, index: int, source: str
-) -> None:
-    config = request.getfixturevalue(source)
-    placed = world.order()
-    killed(world, config, side, index, monkeypatch)
-    assert world.cycle(document=config)
-    assert world.waldur.order(placed.order).state == "done"
-    assert settled(world.in_opennebula()) == UNDISTURBED.after
-    login(world, placed.resource)
-
-
-def test_what_waldur_shows_of_before_an_order_was_done_is_not_believed(
-    world: World, random: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    placed = world.order()
-    world.waldur.resource(placed.resource).backend_metadata = {USERNAME: NAME, PASSWORD: "of-another-account"}
-    killed(world, random, "opennebula", len(UNDISTURBED.calls["opennebula"]) - 5, monkeypatch)
-    assert world.cycle(document=random)
-    login(world, placed.resource)
 
 
 def test_two_agents_at_one_order_show_one_password_that_logs_in(world: World, random: Settings) -> None:

@@ -13,10 +13,11 @@ import attrs
 import pytest
 
 import opennebula_tenancy as ont
-from opennebula_tenancy import admin_calls, admin_credentials, waiting
+from opennebula_tenancy import admin_calls, admin_credentials, retreat, waiting
 from opennebula_tenancy.emulator import Emulator, Fault, FaultKind
 from tenants.accounts import is_refused
 from tenants.networks import KEY, connect, mutations, network, new_server, tenant
+from tenants.pace import DELAY_S, patience
 from tenants.raw import Raw
 from tenants.snapshot import POOLS, marked, snapshot
 
@@ -24,8 +25,6 @@ from tenants.snapshot import POOLS, marked, snapshot
 SECRET = b"a secret of 32 bytes, or more ..."
 SOURCE = ont.CredentialSource(secret=SECRET)
 NAME = "acme_admin"
-PATIENCE = ont.Timeout(connect_s=5, read_s=0.15)
-DELAY_S = 0.3
 DEADLINE_S = 60
 BARE = tenant(network=None, quota=ont.Quota(cpu=2, memory_mb=1024, storage_mb=4096))
 SPEC = attrs.evolve(BARE, admin=True)
@@ -45,7 +44,7 @@ def _ensure(spec: ont.VdcSpec) -> Operation:
 
 
 def _delete(cloud: ont.Cloud) -> None:
-    cloud.vdcs.delete(key=KEY, timeout_s=10)
+    cloud.vdcs.delete(key=KEY, timeout_s=60)
 
 
 CASES: dict[str, tuple[Operation, Operation]] = {
@@ -60,8 +59,8 @@ UNDONE = {"create", "create with a network", "add"}
 """Operations whose failure leaves everything as it was."""
 
 
-def cloud_of(server: Emulator, **options: Any) -> ont.Cloud:
-    return connect(server, admin_credentials=SOURCE, timeout=PATIENCE, **options)
+def cloud_of(server: Emulator, *kinds: FaultKind, **options: Any) -> ont.Cloud:
+    return connect(server, admin_credentials=SOURCE, timeout=patience(*kinds), **options)
 
 
 @attrs.frozen
@@ -162,7 +161,7 @@ class Stage:
         error: ont.TenancyError | None = None
         self.server.faults.arm(*faults)
         try:
-            with cloud_of(self.server, **options) as cloud:
+            with cloud_of(self.server, *(fault.kind for fault in faults), **options) as cloud:
                 CASES[self.name][1](cloud)
         except ont.TenancyError as caught:
             error = caught
@@ -300,11 +299,8 @@ LAST = max(index for index, method in enumerate(COURSES["create"].calls) if _mut
 
 
 REFUSED = Fault(kind=FaultKind.REFUSE, call=LAST, code=0x0800)
-TAKING_BACK = 10
+TAKING_BACK = 11
 """Calls that a run makes at least to take back all of a tenant that it was refused to finish."""
-LOOKED = 3
-"""After so many of them it has seen that nobody has finished the tenant, and removes the account: OpenNebula has no
-call that does both at once. Who finishes it just then has no account, which the next run makes."""
 
 
 def _ends_as_asked(server: Emulator) -> bool:
@@ -319,20 +315,30 @@ def _ends_as_asked(server: Emulator) -> bool:
 class TestTwoRuns:
     """One run is refused its last call, and takes everything back. Another one finishes the tenant."""
 
-    @pytest.mark.parametrize("moment", [moment for moment in range(TAKING_BACK) if moment != LOOKED])
-    def test_the_second_comes_between_any_two_calls_of_the_taking_back(self, server: Emulator, moment: int) -> None:
+    @pytest.mark.parametrize("moment", range(TAKING_BACK))
+    def test_the_second_comes_between_any_two_calls_of_the_taking_back(
+        self, server: Emulator, moment: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(retreat, "_PATIENCE_S", DEADLINE_S)
         seen: list[str] = []
         made: list[ont.Vdc] = []
 
-        def second(record: ont.CallRecord) -> None:
+        def finish() -> None:
+            with cloud_of(server) as other:
+                made.append(other.vdcs.ensure(SPEC))
+
+        second = threading.Thread(target=finish)
+
+        def meet(record: ont.CallRecord) -> None:
             seen.append(record.method)
             if len(seen) == LAST + 1 + moment:
-                with cloud_of(server) as other:
-                    made.append(other.vdcs.ensure(SPEC))
+                second.start()
+                second.join(0.5)  # it ends, or it waits for the first to end
 
         server.faults.arm(REFUSED)
-        with cloud_of(server, on_call=second) as first, pytest.raises(ont.TenancyError):
+        with cloud_of(server, on_call=meet) as first, pytest.raises(ont.TenancyError):
             first.vdcs.ensure(SPEC)
+        second.join(DEADLINE_S)
         assert len(made) == 1
         assert _ends_as_asked(server), seen[LAST:]
         with cloud_of(server) as later:
@@ -483,21 +489,47 @@ class TestAskingForIt:
 
 
 class TestTakingTheTenantAway:
-    def test_its_administrator_goes_before_its_group(
-        self, cloud: ont.Cloud, sent: list[ont.CallRecord], server: Emulator
-    ) -> None:
+    def test_its_administrator_goes_first(self, cloud: ont.Cloud, sent: list[ont.CallRecord], server: Emulator) -> None:
         before = snapshot(server)
         vdc = cloud.vdcs.ensure(WHOLE)
         sent.clear()
         steps: list[str] = []
         vdc.delete(progress=lambda step: steps.append(step.change.subject))
-        done = mutations(sent)
-        assert done.index("one.user.delete") < done.index("one.group.delete") < done.index("one.vdc.delete")
-        assert steps[-3:] == ["user 2", f"group {vdc.id}", f"VDC {vdc.vdc_id}"]
+        assert mutations(sent)[0] == "one.user.delete"
+        assert [step.partition(" ")[0] for step in steps] == ["user", "router", "network", "security", "group", "VDC"]
+        assert steps[-2:] == [f"group {vdc.id}", f"VDC {vdc.vdc_id}"]
         assert snapshot(server) == before
         assert vdc.admin is not None
         with pytest.raises(ont.NotFound):
             vdc.admin.credentials()
+
+    @pytest.mark.parametrize("terminate", [False, True])
+    def test_what_the_administrator_makes_at_the_last_moment_is_not_left_behind(
+        self, server: Emulator, cloud: ont.Cloud, admin: Raw, sent: list[ont.CallRecord], terminate: bool
+    ) -> None:
+        vdc = cloud.vdcs.ensure(WHOLE)
+        boss = Raw(server.endpoint, known(vdc).auth)
+        made: list[int] = []
+        take = server.faults.take
+
+        def taking(method: str) -> Fault | None:
+            if method == "one.user.delete" and not made:
+                made.append(-1)
+                made[0] = boss("one.vm.allocate", 'NAME="late" CPU="1" MEMORY="128"', False)
+            return take(method)
+
+        server.faults.take = taking  # type: ignore[method-assign]
+        if terminate:
+            vdc.delete(terminate_vms=True)
+            assert cloud.vdcs.list() == ()
+            assert admin.xml("one.vm.info", made[0]).findtext("STATE") == "6"
+            return
+        sent.clear()
+        with pytest.raises(ont.NotEmpty, match=r"VM \d+ \(late\)") as caught:
+            vdc.delete()
+        assert str(caught.value).endswith("only user 2 was deleted")
+        assert mutations(sent) == ["one.user.delete"]
+        assert cloud.vdcs.list() == (vdc,)
 
     def test_users_that_the_administrator_made_hold_it(
         self, server: Emulator, cloud: ont.Cloud, sent: list[ont.CallRecord]

@@ -10,6 +10,7 @@ import opennebula_tenancy as ont
 from opennebula_tenancy import retreat, waiting
 from opennebula_tenancy.emulator import Emulator, Fault, FaultKind
 from tenants.networks import PROVIDER, connect, new_server, tenant
+from tenants.pace import QUICK
 from tenants.raw import Raw
 from tenants.snapshot import snapshot
 
@@ -129,3 +130,37 @@ def test_a_run_that_fails_alone_says_nothing_that_lasts(server: Emulator, cloud:
         cloud.vdcs.ensure(SPEC)
     assert admin.xml("one.vdc.info", made.vdc_id).findtext("TEMPLATE/TENANCY_RETREAT") == "no"
     assert made.network is None
+
+
+def test_two_accounts_make_one_network_although_names_are_unique_for_each_owner_alone(
+    server: Emulator, admin: Raw
+) -> None:
+    admin("one.user.allocate", "other", "secret", "core", [0])
+    take = server.faults.take
+    made: list[ont.Vdc] = []
+
+    def taking(method: str) -> Fault | None:
+        if method == "one.vn.allocate" and not made:
+            server.faults.take = take  # type: ignore[method-assign]
+            with ont.connect(server.endpoint, "other:secret", retry=QUICK) as other:
+                made.append(other.vdcs.ensure(SPEC))
+        return take(method)
+
+    server.faults.take = taking  # type: ignore[method-assign]
+    with connect(server) as cloud:
+        vdc = cloud.vdcs.ensure(SPEC)
+        assert [twin.id for twin in made] == [vdc.id]
+        assert len(marked_networks(admin)) == 1
+        assert not cloud.vdcs.plan(SPEC)
+        before = marked_networks(admin)
+        twin = "NAME=twin VN_MAD=bridge TENANCY_KEY=key-of-acme TENANCY_ROLE=network TENANCY_VERSION=1"
+        admin("one.vn.allocate", twin, 0)
+        assert marked_networks(admin) > before
+        vdc.delete()
+    assert marked_networks(admin) == set()
+
+
+def marked_networks(admin: Raw) -> set[str | None]:
+    """The ids of networks that carry the tenant's key."""
+    pool = admin.xml("one.vnpool.info", -2, -1, -1)
+    return {item.findtext("ID") for item in pool if item.findtext("TEMPLATE/TENANCY_KEY") == SPEC.key}

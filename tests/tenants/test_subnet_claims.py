@@ -215,3 +215,29 @@ def test_a_network_that_is_in_use_is_not_given_up_for_one_that_was_put_over_it(s
         admin("one.group.update", vdc.id, "TENANCY_NETWORK_ID=unsettled", 1)
         cloud.vdcs.ensure(tenant())
         assert str(subnets(admin)["acme_internal"]) == "10.0.1.0/24"
+
+
+class TestTheSubnetOfTheExternalNetwork:
+    """A router with both legs in one subnet routes nothing, and the provider's own gateway is nobody else's."""
+
+    @pytest.fixture(name="external")
+    def _external(self, admin: Raw) -> int:
+        whole = 'NETWORK_ADDRESS="10.0.0.0"\nNETWORK_MASK="255.255.252.0"\nGATEWAY="10.0.1.1"'
+        named = 'NAME="wide"\nVN_MAD=bridge\nBRIDGE=br0\nAR=[TYPE=IP4,IP="10.0.3.100",SIZE=20]'
+        made: int = admin("one.vn.allocate", f"{named}\n{whole}", 0)
+        return made
+
+    def test_is_not_chosen_for_a_tenant(self, cloud: ont.Cloud, external: int) -> None:
+        vdc = cloud.vdcs.ensure(tenant(network=network(external_network=external)))
+        assert vdc.network is not None
+        assert vdc.network.subnet == IPv4Network("10.0.4.0/24")
+
+    @pytest.mark.parametrize("subnet", ["10.0.1.0/24", "10.0.2.0/24", "10.0.0.0/16"])
+    def test_is_refused_to_a_tenant(self, cloud: ont.Cloud, external: int, subnet: str) -> None:
+        with pytest.raises(ont.SettingsError, match=rf"{subnet} overlaps with the addresses of network {external} "):
+            cloud.vdcs.plan(tenant(network=network(external_network=external, subnet=subnet)))
+
+    def test_is_free_for_those_that_lead_elsewhere_but_for_its_gateway(self, cloud: ont.Cloud, external: int) -> None:
+        assert cloud.vdcs.plan(tenant(network=network(subnet="10.0.2.0/24")))
+        with pytest.raises(ont.SettingsError, match=f"overlaps with the addresses of network {external} "):
+            cloud.vdcs.plan(tenant(network=network(subnet="10.0.1.0/24")))
