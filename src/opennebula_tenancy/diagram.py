@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from typing import TYPE_CHECKING
 
@@ -118,9 +117,6 @@ class Diagram:
         outside = {item.address for item in floating}
         yield from (address for address in machine.addresses if address not in outside)
         yield from (f"{item.address} -> {item.internal_address}" for item in floating)
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.text())}</pre>"
 
     def _repr_markdown_(self) -> str:
         return f"```mermaid\n{self.mermaid()}\n```"

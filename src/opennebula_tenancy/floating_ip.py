@@ -182,7 +182,8 @@ def _of(vms: Iterable[VmRecord], group: GroupRecord) -> Iterator[FloatingIp]:
     for vm in vms:
         parents = {nic.nic_id: nic.ip for nic in vm.nics if not nic.is_alias}
         for nic in vm.nics:
-            if nic.parent_id is not None and nic.network_id is not None and nic.network_id in networks:
+            # Those that it was given here stay floating IPs, wherever the tenant's router leads by now.
+            if nic.parent_id is not None and nic.network_id is not None and (nic.label or nic.network_id in networks):
                 yield FloatingIp(
                     address=nic.ip,
                     internal_address=parents.get(nic.parent_id, ""),

@@ -189,6 +189,11 @@ class Networking:
             return
         if spec.vn_mad == "bridge" and spec.bridge:
             yield f"all networks on the bridge {spec.bridge} reach each other: tenants are not isolated on it"
+        if spec.vlan_id is not None and spec.vn_mad != "bridge":
+            yield (
+                f"all networks with the VLAN id {spec.vlan_id} over {spec.phydev} reach each other: tenants that share "
+                "it are not isolated; without vlan_id each gets its own"
+            )
         if network is not None:
             driver = (network.vn_mad, network.phydev or None)
             wanted = (spec.vn_mad, spec.phydev if spec.vn_mad != "bridge" else None)

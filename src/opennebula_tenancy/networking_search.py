@@ -142,7 +142,8 @@ def plan_networking(
 
     Raises:
         Conflict: The name of the network is taken by one that is not the tenant's.
-        NotEmpty: The tenant is to have no network any more, and machines are attached to it.
+        NotEmpty: The tenant is to have no network any more, and machines are attached to it; or its router is to lead
+            elsewhere, and machines have floating IPs.
         PoolExhausted: There is no subnet for it.
     """
     held = attrs.evolve(seen.held, spec=spec.network, clusters=clusters)
@@ -156,6 +157,7 @@ def plan_networking(
         # Its addresses are still free: the router comes when it has been verified that nobody was there first.
         held = attrs.evolve(held, lost=network, network=None, subnet=None)
         networks = tuple(other for other in networks if other.id != network.id)
+    refuse_floating(reader, held, spec.network)
     held = attrs.evolve(held, in_vdc=held.network is not None and held.network.id in set(vdc_networks))
     problems: list[str] = []
     problems.extend(_external_problems(reader, spec.network, networks, clusters))
@@ -295,6 +297,30 @@ def refuse_attached(reader: Reader, held: Networking) -> None:
             f"the network of the tenant {held.name} still has {', '.join(attached)} attached: remove these first; "
             "nothing was deleted",
             attached,
+        )
+
+
+def refuse_floating(reader: Reader, held: Networking, spec: NetworkSpec) -> None:
+    """Refuse to let a router lead to another external network while machines have floating IPs of the present one.
+
+    Raises:
+        NotEmpty: Machines have some.
+    """
+    outside = {nic.network_id for router in held.routers for nic in router.nics} - {held.network and held.network.id}
+    if held.network is None or not outside or spec.external_network in outside:
+        return
+    machines = read_machines(reader, (lease.vm for lease in held.network.leases if lease.vm is not None))
+    floating = [
+        f"{nic.ip} of VM {vm.id} ({vm.name})"
+        for vm in machines.values()
+        for nic in vm.nics
+        if nic.is_alias and nic.network_id in outside
+    ]
+    if floating:
+        raise NotEmpty(
+            f"network.external_network: the tenant {held.name} has the floating IPs {', '.join(floating)}, which would "
+            f"lead nowhere behind network {spec.external_network}: release these first; nothing was changed",
+            floating,
         )
 
 

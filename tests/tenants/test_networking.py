@@ -75,6 +75,19 @@ def machine(member: Raw, network_id: int, name: str = "web") -> int:
 
 
 class TestPlan:
+    @pytest.mark.parametrize(
+        ("changes", "note"),
+        [
+            ({"vn_mad": "bridge", "bridge": "br0", "phydev": None}, "on the bridge br0 reach each other"),
+            ({"vlan_id": 77}, "with the VLAN id 77 over eth0 reach each other"),
+        ],
+    )
+    def test_says_what_tenants_would_not_be_isolated_on(
+        self, cloud: ont.Cloud, changes: dict[str, Any], note: str
+    ) -> None:
+        assert any(note in said for said in cloud.vdcs.plan(with_network(**changes)).notes)
+        assert not any("reach each other" in said for said in cloud.vdcs.plan(SPEC).notes)
+
     def test_names_every_change_and_makes_none(
         self, cloud: ont.Cloud, server: Emulator, sent: list[ont.CallRecord]
     ) -> None:

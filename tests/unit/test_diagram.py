@@ -90,9 +90,8 @@ def test_names_are_never_syntax() -> None:
     (line,) = [line for line in Diagram(tenant="t", machines=[hostile]).mermaid().splitlines() if "vm1[" in line]
     label = line.strip().removeprefix('vm1["').removesuffix('"]')
     assert not set(label.replace("#", "").replace(";", "")) & set('"<>|[]')
-    assert "&lt;script&gt;" in Diagram(tenant="t", machines=[hostile])._repr_html_()
 
 
-def test_a_notebook_shows_the_text_or_the_flowchart() -> None:
-    assert diagram()._repr_html_().startswith("<pre>external network")
+def test_a_notebook_shows_the_flowchart() -> None:
+    assert not hasattr(diagram(), "_repr_html_"), "a notebook would prefer that"
     assert diagram()._repr_markdown_().startswith("```mermaid\nflowchart TB\n")

@@ -86,6 +86,34 @@ def test_they_go_with_the_machine_and_with_the_tenant(cloud: ont.Cloud, vdc: ont
     assert leases(admin) == set()
 
 
+def test_the_router_leads_elsewhere_only_when_none_would_be_lost(
+    cloud: ont.Cloud, vdc: ont.Vdc, vm: ont.Vm, admin: Raw, server: Emulator
+) -> None:
+    other = admin("one.vn.allocate", 'NAME=ext2\nVN_MAD=bridge\nBRIDGE=br0\nAR=[TYPE=IP4,IP="198.51.100.9",SIZE=9]', 0)
+    elsewhere = attrs.evolve(TENANT.network, external_network=other)
+    moved = attrs.evolve(TENANT, network=elsewhere, external_networks=(other,))
+    given = vm.assign_floating_ip()
+    before = server.calls
+    for ask in (cloud.vdcs.plan, cloud.vdcs.ensure):
+        with pytest.raises(ont.NotEmpty, match=rf"{given.address} of VM {vm.id} \(web\).* nothing was changed"):
+            ask(moved)
+    assert not [call for call in server.calls[len(before) :] if not call.endswith(("info", "infoset"))]
+    assert vm.floating_ips() == (given,)
+    vm.release_floating_ip(given.address)
+    assert cloud.vdcs.ensure(moved).router is not None
+    assert vm.assign_floating_ip().network_id == other
+
+
+def test_one_that_was_given_out_is_found_and_released_wherever_the_limits_hold_by_now(
+    vdc: ont.Vdc, vm: ont.Vm, admin: Raw
+) -> None:
+    given = vm.assign_floating_ip()
+    admin("one.group.update", vdc.id, "TENANCY_EXTERNAL_NETWORKS=none", 1)
+    assert vm.floating_ips() == vdc.floating_ips() == (given,)
+    vm.release_floating_ip(given.address)
+    assert given.address not in leases(admin)
+
+
 def test_a_machine_that_is_off_can_have_one(vm: ont.Vm) -> None:
     vm.power_off(hard=True)
     given = vm.assign_floating_ip()
