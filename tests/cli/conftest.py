@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from opennebula_tenancy.cli.program import program
 from opennebula_tenancy.emulator import Emulator
+from tenants.pace import QUICK
 from tenants.raw import Raw
 
 
@@ -35,6 +36,12 @@ def _environment(server: Emulator, admin: Raw, tmp_path: Path) -> dict[str, str]
     auth.write_text(f"keeper:{PASSWORD}\n", encoding="utf-8")
     auth.chmod(0o600)
     return {"HOME": str(tmp_path), "ONE_XMLRPC": server.endpoint, "ONE_AUTH": str(auth)}
+
+
+@pytest.fixture(name="hasty")
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program gives up soon where nobody answers: else it tries for half a minute."""
+    monkeypatch.setattr("opennebula_tenancy.cloud.RetryPolicy", lambda: QUICK)
 
 
 @pytest.fixture(name="run")

@@ -59,6 +59,7 @@ def test_a_password_that_is_wrong(run: Run, tmp_path: Path) -> None:
     assert "wrong-8123" not in result.output
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_server_that_is_not_there(run: Run, server: Emulator) -> None:
     environment = {"ONE_XMLRPC": server.endpoint}
     server.stop()

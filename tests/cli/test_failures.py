@@ -91,6 +91,7 @@ def test_wrong_usage(run: Run, args: tuple[str, ...], said: str) -> None:
     assert result.stdout == ""
 
 
+@pytest.mark.usefixtures("hasty")
 def test_a_server_that_is_not_there(server: Emulator, fails: Callable[..., str], environment: dict[str, str]) -> None:
     endpoint = environment["ONE_XMLRPC"]
     server.stop()

@@ -107,5 +107,6 @@ class TestMachines:
         assert run("delete", "acme", "--yes").exit_code == 7
         assert "and all its VMs" in run("delete", "acme", "--terminate-vms", typed="n\n").stderr
         removed = data(run("delete", "acme", "--terminate-vms", "--yes", "-o", "json"))
-        assert removed[0]["subject"] == f"VM {vm} (web)"
+        assert [step["subject"].partition(" ")[0] for step in removed[:2]] == ["user", "VM"]
+        assert removed[1]["subject"] == f"VM {vm} (web)"
         assert "there is no tenant acme" in run("show", "acme").stderr

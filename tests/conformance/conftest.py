@@ -8,7 +8,7 @@ import pytest
 
 from conformance.caller import One
 from conformance.workshop import RUN, Tenant, Workshop, workshop
-from opennebula_tenancy.emulator import Emulator
+from opennebula_tenancy.emulator import Config, Emulator
 
 
 _POOLS = {
@@ -39,7 +39,7 @@ def one() -> Iterator[One]:
         yield caller
         _leaves_nothing(caller)
         return
-    with Emulator(populated=True) as server:
+    with Emulator(populated=True, config=Config(onegate_endpoint="")) as server:
         caller = One(server.endpoint, server.auth)
         yield caller
         _leaves_nothing(caller)

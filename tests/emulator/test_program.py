@@ -54,6 +54,24 @@ def test_it_can_start_empty_and_with_faults(program):
         assert [proxy.one.group.allocate(auth, "acme")[0] for _ in range(3)] == [False, False, True]
 
 
+def test_a_port_that_is_taken_is_one_line(program, capsys):
+    _, told = program("--empty")
+    port = told["endpoint"].rpartition(":")[2].partition("/")[0]
+    with pytest.raises(SystemExit) as ended:
+        main(["--empty", "--port", port])
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"python -m opennebula_tenancy.emulator: port {port} of 127.0.0.1: Address already in use"
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "http"])
+def test_a_port_that_there_is_not_is_a_usage_error(port, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([f"--port={port}"])
+    assert ended.value.code == 2
+    assert f"invalid port value: '{port}'" in capsys.readouterr().err
+
+
 def test_a_fault_can_be_written_out():
     assert fault("drop") == Fault(kind=FaultKind.DROP)
     written = fault("refuse,method=one.vdc.allocate,call=3,times=2,code=0x800,message=Not today")

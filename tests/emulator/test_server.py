@@ -254,3 +254,21 @@ def test_asynchronous_work_can_be_finished_at_once():
         assert "<STATE>0</STATE>" in proxy.one.host.info(server.auth, host)[1]
         server.settle()
         assert "<STATE>2</STATE>" in proxy.one.host.info(server.auth, host)[1]
+
+
+def test_a_copy_begins_with_the_state_of_its_original_and_goes_its_own_way(server, one):
+    assert one.group.allocate(server.auth, "before")[1] == 100
+    with server.copy() as twin, xmlrpc.client.ServerProxy(twin.endpoint) as proxy:
+        assert twin.endpoint != server.endpoint
+        assert proxy.one.grouppool.info(twin.auth) == one.grouppool.info(server.auth)
+        assert proxy.one.group.allocate(twin.auth, "there")[1] == 101
+        assert one.group.allocate(server.auth, "here")[1] == 101
+        assert proxy.one.group.info(twin.auth, 101)[1] != one.group.info(server.auth, 101)[1]
+        assert proxy.one.hostpool.info(twin.auth) == one.hostpool.info(server.auth)
+
+
+def test_in_a_copy_nothing_is_under_way():
+    with Emulator(config=Config(step_s=3600)) as server, xmlrpc.client.ServerProxy(server.endpoint) as proxy:
+        host = proxy.one.host.allocate(server.auth, "node1", "dummy", "dummy", 0)[1]
+        with server.copy() as twin, xmlrpc.client.ServerProxy(twin.endpoint) as there:
+            assert "<STATE>2</STATE>" in there.one.host.info(twin.auth, host)[1]

@@ -333,3 +333,17 @@ def test_actions_and_conflicts_may_be_answered_without_a_body():
         headers = {"Authorization": f"Token {waldur.tokens['provider']}"}
         answers = [requests.post(url, json={}, headers=headers, timeout=5) for _ in range(2)]
     assert [(answer.status_code, answer.content) for answer in answers] == [(200, b""), (409, b"")]
+
+
+def test_a_copy_begins_with_what_its_original_remembers_and_goes_its_own_way(waldur):
+    placed = waldur.consumer().place_order(waldur.vdc, "vdc-one", LIMITS)
+    with waldur.copy() as twin:
+        assert twin.tokens == waldur.tokens
+        assert twin.order(placed.order) is not waldur.order(placed.order)
+        assert twin.order(placed.order).resource is twin.resource(placed.resource)
+        assert twin.order(placed.order).resource.offering is twin.vdc
+        twin.cancel_order(placed.order)
+        assert twin.order(placed.order).state == "canceled"
+        assert waldur.order(placed.order).state == "pending-provider"
+        twin.consumer().place_order(twin.vdc, "vdc-two", LIMITS)
+        assert (len(twin.state.orders), len(waldur.state.orders)) == (2, 1)

@@ -31,7 +31,7 @@ def network(**changes: Any) -> ont.NetworkSpec:
         "external_network": PROVIDER,
         "router_template": ROUTER_TEMPLATE,
         "rules": (SSH, PING),
-        "timeout_s": 10,
+        "timeout_s": 60,
     }
     return ont.NetworkSpec(**asked | changes)
 

@@ -242,6 +242,32 @@ class TestThePassword:
         assert is_refused(server.endpoint, f"{account.name}:plain-text")
         assert account.credentials() == new
 
+    @pytest.mark.parametrize("method", ["one.user.update", "one.user.info"])
+    def test_one_that_was_reset_is_known_whatever_fails_afterwards(
+        self, server: Emulator | Live, vdc: ont.Vdc, nobody: Accounts, admin: Raw, method: str
+    ) -> None:
+        if isinstance(server, Live):
+            pytest.skip("a live server has no faults to order")
+        accounts = Accounts(nobody.cloud, CredentialSource(legacy_attribute=LEGACY))
+        account = accounts.account(vdc)
+        admin("one.user.update", account.id, f'{LEGACY}="plain-text"', 1)
+        server.faults.arm()
+        take = server.faults.take
+
+        def taking(called: str) -> Fault | None:
+            if "one.user.chauth" in server.faults.calls and called == method:
+                return Fault(kind=FaultKind.REFUSE, method=method, code=0x0800)
+            return take(called)
+
+        server.faults.take = taking  # type: ignore[method-assign]
+        with pytest.raises(ont.ResetIncomplete) as caught:
+            account.reset_password()
+        server.faults.take = take  # type: ignore[method-assign]
+        new = caught.value.credentials
+        assert ont.connect(server.endpoint, new.auth).ping()
+        for text in (str(caught.value), repr(caught.value), "".join(traceback.format_exception(caught.value))):
+            assert new.password not in text
+
     def test_one_in_plain_text_that_does_not_hold_is_not_believed(
         self, vdc: ont.Vdc, nobody: Accounts, admin: Raw
     ) -> None:

@@ -11,7 +11,7 @@ import opennebula_tenancy as ont
 from opennebula_tenancy.admin_credentials import Credentials, CredentialSource
 from opennebula_tenancy.emulator import Emulator, Fault, FaultKind
 from tenants.accounts import Accounts, is_refused
-from tenants.pace import QUICK
+from tenants.pace import DELAY_S, QUICK, patience
 from tenants.raw import Raw
 
 
@@ -19,13 +19,11 @@ SPEC = ont.VdcSpec(name="acme", key="key-of-acme", quota=ont.Quota(cpu=4), clust
 NAME = "acme_admin"
 DERIVED = CredentialSource(secret=b"a secret of 32 bytes, or more ...", legacy_attribute="OTHER_TOOL_PASSWORD")
 RANDOM = CredentialSource()
-PATIENCE = ont.Timeout(connect_s=5, read_s=0.15)
-DELAY_S = 0.4
 TOKEN = "token-of-before"
 
 
-def connect(server: Emulator, **options: Any) -> ont.Cloud:
-    return ont.connect(server.endpoint, server.auth, timeout=PATIENCE, retry=QUICK, **options)
+def connect(server: Emulator, *kinds: FaultKind, **options: Any) -> ont.Cloud:
+    return ont.connect(server.endpoint, server.auth, timeout=patience(*kinds), retry=QUICK, **options)
 
 
 def tenant(accounts: Accounts) -> ont.Vdc:
@@ -200,7 +198,7 @@ def valid(server: Emulator, accounts: Accounts, name: str) -> list[Credentials]:
 def one_fault(server: Emulator, name: str, index: int, kind: FaultKind) -> None:
     """Run an operation with a fault at one call, and once more."""
     prepare, operate, source = OPERATIONS[name]
-    with connect(server) as cloud:
+    with connect(server, kind) as cloud:
         accounts = Accounts(cloud, source)
         prepare(accounts)
         past = valid(server, accounts, name)

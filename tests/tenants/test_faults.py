@@ -1,6 +1,6 @@
 """Every call of every operation, hit by every kind of fault: the next run ends as an undisturbed one does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -8,7 +8,7 @@ import pytest
 
 import opennebula_tenancy as ont
 from opennebula_tenancy.emulator import Emulator, Fault, FaultKind
-from tenants.pace import QUICK
+from tenants.pace import DELAY_S, QUICK, patience, ways_to_lose_a_server
 from tenants.snapshot import snapshot, trace_of
 
 
@@ -17,8 +17,6 @@ SPEC = ont.VdcSpec(
     name=NAME, key="key-of-acme", quota=ont.Quota(cpu=4, memory_mb=4096, storage_mb=20480), clusters=(0, 100)
 )
 WIDER = ont.Quota(cpu=8, storage_mb=40960)
-PATIENCE = ont.Timeout(connect_s=5, read_s=0.15)
-DELAY_S = 0.4
 
 
 def nothing(cloud: ont.Cloud) -> None:
@@ -52,51 +50,56 @@ OPERATIONS: dict[str, tuple[Operation, Operation]] = {
 }
 
 
-def connect(server: Emulator, **options: Any) -> ont.Cloud:
-    return ont.connect(server.endpoint, server.auth, timeout=PATIENCE, retry=QUICK, **options)
+def connect(server: Emulator, *kinds: FaultKind, **options: Any) -> ont.Cloud:
+    return ont.connect(server.endpoint, server.auth, timeout=patience(*kinds), retry=QUICK, **options)
 
 
-def undisturbed(name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The state that an operation ends in, and the calls that it sends."""
-    prepare, operate = OPERATIONS[name]
+def prepared(name: str) -> Emulator:
+    """A server with what is done before an operation: each test has a copy of it."""
     with Emulator(populated=True) as server, connect(server) as cloud:
-        prepare(cloud)
+        OPERATIONS[name][0](cloud)
+    return server
+
+
+def undisturbed(name: str) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]:
+    """The state before an operation, the one that it ends in, and the calls that it sends."""
+    with PREPARED[name].copy() as server, connect(server) as cloud:
+        before = snapshot(server)
         server.faults.arm()
-        operate(cloud)
+        OPERATIONS[name][1](cloud)
         calls = server.calls
-        return snapshot(server), calls
+        return before, snapshot(server), calls
 
 
+PREPARED = {name: prepared(name) for name in OPERATIONS}
+UNDISTURBED = {name: undisturbed(name) for name in OPERATIONS}
 EACH_CALL = [
     pytest.param(name, index, id=f"{name}-{index}-{method}")
     for name in OPERATIONS
-    for index, method in enumerate(undisturbed(name)[1])
+    for index, method in enumerate(UNDISTURBED[name][2])
+]
+LOST = [
+    pytest.param(name, index, kind, id=f"{name}-{index}-{method}-{kind}")
+    for name in OPERATIONS
+    for index, method in enumerate(UNDISTURBED[name][2])
+    for kind in ways_to_lose_a_server(index)
 ]
 
 
-@pytest.fixture(name="expected", scope="module")
-def _expected() -> dict[str, dict[str, Any]]:
-    return {name: undisturbed(name)[0] for name in OPERATIONS}
-
-
-@pytest.fixture(name="before", scope="module")
-def _before() -> dict[str, dict[str, Any]]:
-    shots = {}
-    for name, (prepare, _) in OPERATIONS.items():
-        with Emulator(populated=True) as server, connect(server) as cloud:
-            prepare(cloud)
-            shots[name] = snapshot(server)
-    return shots
+@pytest.fixture(name="server")
+def _server(name: str) -> Iterator[Emulator]:
+    with PREPARED[name].copy() as server:
+        yield server
 
 
 @pytest.mark.parametrize("kind", list(FaultKind))
 @pytest.mark.parametrize(("name", "index"), EACH_CALL)
 def test_one_fault_at_any_call_and_one_more_run_end_as_an_undisturbed_run(
-    server: Emulator, expected: dict[str, Any], before: dict[str, Any], name: str, index: int, kind: FaultKind
+    server: Emulator, name: str, index: int, kind: FaultKind
 ) -> None:
-    prepare, operate = OPERATIONS[name]
-    with connect(server) as cloud:
-        prepare(cloud)
+    _, operate = OPERATIONS[name]
+    before, expected, _ = UNDISTURBED[name]
+    with connect(server, kind) as cloud:
         server.faults.arm(Fault(kind=kind, call=index, delay_s=DELAY_S))
         error: ont.TenancyError | None = None
         try:
@@ -105,29 +108,28 @@ def test_one_fault_at_any_call_and_one_more_run_end_as_an_undisturbed_run(
             error = caught
         after = snapshot(server)
         if error is None:
-            assert after == expected[name]
+            assert after == expected
         elif name == "ensure":
-            assert after == before[name], error
+            assert after == before, error
         assert len(server.calls) > index
         server.faults.arm()
         operate(cloud)
-        assert snapshot(server) == expected[name]
+        assert snapshot(server) == expected
 
 
-@pytest.mark.parametrize("kind", [FaultKind.DROP, FaultKind.LOSE_REPLY, FaultKind.REFUSE, FaultKind.ELECTION])
-@pytest.mark.parametrize(("name", "index"), EACH_CALL)
+@pytest.mark.parametrize(("name", "index", "kind"), LOST)
 def test_a_server_that_is_lost_at_any_call_and_comes_back_ends_as_an_undisturbed_run(
-    server: Emulator, expected: dict[str, Any], before: dict[str, Any], name: str, index: int, kind: FaultKind
+    server: Emulator, name: str, index: int, kind: FaultKind
 ) -> None:
-    prepare, operate = OPERATIONS[name]
+    _, operate = OPERATIONS[name]
+    before, expected, _ = UNDISTURBED[name]
     with connect(server) as cloud:
-        prepare(cloud)
         server.faults.arm(Fault(kind=kind, call=index, onwards=True, times=None))
         with pytest.raises(ont.TenancyError) as caught:
             operate(cloud)
         server.faults.arm()
         after = snapshot(server)
-        if name == "ensure" and after != before[name]:
+        if name == "ensure" and after != before:
             assert isinstance(caught.value, ont.RollbackIncomplete)
             left = " ".join(caught.value.leftovers)
             assert "VDC" in left or "group" in left
@@ -135,7 +137,7 @@ def test_a_server_that_is_lost_at_any_call_and_comes_back_ends_as_an_undisturbed
                 if trace_of({pool: after[pool]}, NAME):
                     assert what in left
         operate(cloud)
-        assert snapshot(server) == expected[name]
+        assert snapshot(server) == expected
 
 
 class Killed(BaseException):
@@ -144,11 +146,9 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize(("name", "index"), EACH_CALL)
 def test_a_process_killed_after_any_call_and_one_more_run_end_as_an_undisturbed_run(
-    server: Emulator, expected: dict[str, Any], name: str, index: int
+    server: Emulator, name: str, index: int
 ) -> None:
-    prepare, operate = OPERATIONS[name]
-    with connect(server) as cloud:
-        prepare(cloud)
+    _, operate = OPERATIONS[name]
     seen: list[ont.CallRecord] = []
 
     def kill(record: ont.CallRecord) -> None:
@@ -160,7 +160,7 @@ def test_a_process_killed_after_any_call_and_one_more_run_end_as_an_undisturbed_
         operate(doomed)
     with connect(server) as cloud:
         operate(cloud)
-        assert snapshot(server) == expected[name]
+        assert snapshot(server) == UNDISTURBED[name][1]
         server.faults.arm()
         operate(cloud)
         assert [method for method in server.calls if not method.endswith("info")] == []

@@ -121,12 +121,14 @@ class TestPlan:
         vdc = cloud.vdcs.ensure(SPEC)
         plan = cloud.vdcs.plan(with_network(rules=(SSH,), dns="1.1.1.1", mtu=1400))
         network_id, group = own(vdc).id, own(vdc).security_groups[0]
+        router, (vm,) = gate(vdc).id, gate(vdc).vm_ids
         before = "inbound tcp 22, inbound icmp type 8, outbound all"
         assert [str(change) for change in plan] == [
             f"set rules of security group {group} (acme_default): {before} -> inbound tcp 22, outbound all",
             f"set DNS of network {network_id} (acme_internal): 8.8.8.8 -> 1.1.1.1",
             f"set MTU of network {network_id} (acme_internal): 1400",
             f"set GUEST_MTU of network {network_id} (acme_internal): 1400",
+            f"set name servers of VM {vm} of router {router} (acme_router): 8.8.8.8 -> 1.1.1.1",
         ]
 
     def test_notes_that_a_common_bridge_isolates_nobody(self, cloud: ont.Cloud) -> None:

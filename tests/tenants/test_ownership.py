@@ -4,6 +4,7 @@ import attrs
 import pytest
 
 import opennebula_tenancy as ont
+from opennebula_tenancy import tenant_calls
 from opennebula_tenancy.emulator import Emulator, Fault, FaultKind
 from tenants.pace import QUICK
 from tenants.raw import Raw
@@ -31,8 +32,9 @@ def connect(server: Emulator, method: str, work: object) -> ont.Cloud:
 
 
 def test_a_group_that_somebody_makes_just_before_ours_is_a_conflict_and_stays(
-    server: Emulator, cloud: ont.Cloud, admin: Raw
+    server: Emulator, cloud: ont.Cloud, admin: Raw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tenant_calls, "_TWIN_S", 0.1)
     foreign: list[int] = []
     with connect(server, "one.vdc.allocate", lambda: foreign.append(admin("one.group.allocate", "acme"))) as disturbed:
         with pytest.raises(ont.Conflict, match="just taken"):

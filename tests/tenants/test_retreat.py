@@ -118,6 +118,7 @@ def test_a_run_that_was_killed_on_its_way_back_is_not_waited_for_for_ever(
 ) -> None:
     monkeypatch.setattr(retreat, "_PATIENCE_S", 0.01)
     made = cloud.vdcs.ensure(BARE)
+    admin("one.group.update", made.id, "TENANCY_NETWORK_ID=unsettled", 1)
     admin("one.vdc.update", made.vdc_id, "TENANCY_RETREAT=yes", 1)
     assert cloud.vdcs.ensure(SPEC).router is not None
     assert admin.xml("one.vdc.info", made.vdc_id).findtext("TEMPLATE/TENANCY_RETREAT") == "no"

@@ -9,7 +9,8 @@ import attrs
 import pytest
 
 import opennebula_tenancy as ont
-from opennebula_tenancy.emulator import Config, Emulator
+from opennebula_tenancy.emulator import Config, Emulator, Fault, FaultKind
+from opennebula_tenancy.emulator.zones import Zone
 from tenants.pace import QUICK
 from tenants.raw import Raw
 from tenants.snapshot import snapshot
@@ -167,6 +168,33 @@ class TestConflicts:
             cloud.vdcs.ensure(attrs.evolve(SPEC, name="apex"))
         assert mutations(sent) == []
 
+    def test_a_vdc_that_somebody_renamed_gets_its_name_back(
+        self, cloud: ont.Cloud, admin: Raw, server: Emulator
+    ) -> None:
+        vdc = cloud.vdcs.ensure(SPEC)
+        made = snapshot(server)
+        admin("one.vdc.rename", vdc.vdc_id, "apex")
+        assert [str(change) for change in cloud.vdcs.plan(SPEC)] == [f"set name of VDC {vdc.vdc_id}: apex -> acme"]
+        assert cloud.vdcs.ensure(SPEC) == vdc
+        assert snapshot(server) == made
+
+    def test_a_renamed_vdc_whose_name_is_taken_meanwhile_is_a_conflict(
+        self, cloud: ont.Cloud, admin: Raw, sent: list[ont.CallRecord]
+    ) -> None:
+        vdc = cloud.vdcs.ensure(SPEC)
+        admin("one.vdc.rename", vdc.vdc_id, "apex")
+        other = admin("one.vdc.allocate", "NAME=acme", -1)
+        sent.clear()
+        with pytest.raises(ont.Conflict, match=f"the name acme is taken by VDC {other}"):
+            cloud.vdcs.ensure(SPEC)
+        assert mutations(sent) == []
+
+    def test_a_tenant_without_a_group_is_not_said_to_have_one(self, cloud: ont.Cloud, admin: Raw) -> None:
+        anchor = "NAME=apex\nTENANCY_KEY=key-of-acme\nTENANCY_ROLE=vdc\nTENANCY_VERSION=1\nTENANCY_GROUP_AFTER=1"
+        ident = admin("one.vdc.allocate", anchor, -1)
+        with pytest.raises(ont.Conflict, match=rf"tenant apex \(VDC {ident}\), which has no group yet"):
+            cloud.vdcs.ensure(SPEC)
+
     def test_a_group_without_a_key_is_not_a_tenant(self, cloud: ont.Cloud, admin: Raw) -> None:
         foreign = admin("one.group.allocate", "foreign")
         for look in (cloud.vdcs.get, cloud.vdcs.usage_of, cloud.vdcs.quota):
@@ -201,16 +229,33 @@ class TestConflicts:
 
 class TestRefusedBeforeAnything:
     def test_all_that_does_not_exist_is_named_at_once(self, cloud: ont.Cloud, sent: list[ont.CallRecord]) -> None:
-        spec = attrs.evolve(SPEC, clusters=(0, 7), external_networks=(77,), storage_datastores=(0, 55))
+        spec = attrs.evolve(SPEC, zone=7, clusters=(0, 7), external_networks=(77,), storage_datastores=(0, 55))
         with pytest.raises(ont.SettingsError) as caught:
             cloud.vdcs.ensure(spec)
         assert caught.value.problems == (
+            "zone: there is no zone 7",
             "clusters: there is no cluster 7",
             "storage_datastores: 0 is no image datastore",
             "storage_datastores: 55 is no image datastore",
             "external_networks: there is no network 77",
         )
         assert mutations(sent) == []
+
+    def test_a_tenant_that_is_there_is_not_moved_to_a_zone_that_is_not(
+        self, cloud: ont.Cloud, sent: list[ont.CallRecord]
+    ) -> None:
+        cloud.vdcs.ensure(SPEC)
+        sent.clear()
+        for look in (cloud.vdcs.plan, cloud.vdcs.ensure):
+            with pytest.raises(ont.SettingsError, match="there is no zone 7") as caught:
+                look(attrs.evolve(SPEC, zone=7))
+            assert not hasattr(caught.value, "__notes__")
+        assert mutations(sent) == []
+
+    def test_another_zone_of_a_federation_is_taken(self, cloud: ont.Cloud, server: Emulator) -> None:
+        with server.cloud.lock:
+            other = server.cloud.pool(Zone).add(Zone(name="elsewhere"))
+        assert cloud.vdcs.plan(attrs.evolve(SPEC, zone=other.id))
 
     def test_a_limit_that_would_hold_nowhere_is_none(self, cloud: ont.Cloud, sent: list[ont.CallRecord]) -> None:
         with pytest.raises(ont.SettingsError, match="limits nothing"):
@@ -272,10 +317,35 @@ class TestQuota:
         vdc = cloud.vdcs.ensure(SPEC)
         added = admin("one.datastore.allocate", "NAME=more\nTYPE=IMAGE_DS\nDS_MAD=dummy\nTM_MAD=dummy", 0)
         assert [str(change) for change in cloud.vdcs.plan(SPEC)] == [
-            f"set limit DATASTORE {added}/SIZE: default -> 20480"
+            f"set limit DATASTORE {added}/SIZE: default -> 20480",
+            f"set mark of group {vdc.id}: {SPEC.key}",
         ]
         cloud.vdcs.ensure(SPEC)
         assert len(admin.xml("one.group.info", vdc.id).findall("DATASTORE_QUOTA/DATASTORE")) == 2
+
+    def test_what_is_odd_about_one_tenant_hides_no_other(self, cloud: ont.Cloud, admin: Raw) -> None:
+        odd, other = (cloud.vdcs.ensure(attrs.evolve(SPEC, name=name, key=name)) for name in ("odd", "other"))
+        admin("one.group.quota", odd.id, 'VM=[CPU="3.4e38", MEMORY="0.001", VMS="2.5"]')
+        figures = cloud.vdcs.figures()
+        assert figures[other.id].quota == other.quota()
+        assert figures[odd.id].quota == odd.quota()
+        assert (odd.quota().cpu, odd.quota().vms) == (Decimal(339999995214436424907732413799364296704), 2)
+        assert odd.set_quota(ont.Quota(storage_mb=7)).cpu == odd.quota().cpu
+        assert odd.set_quota(odd.quota()) == odd.quota()
+
+    @pytest.mark.parametrize(("calls", "noted"), [(1, False), (2, True)])
+    def test_a_tenant_is_called_half_changed_only_when_something_was_changed(
+        self, cloud: ont.Cloud, server: Emulator, calls: int, noted: bool
+    ) -> None:
+        cloud.vdcs.ensure(SPEC)
+        wanted = attrs.evolve(SPEC, clusters=(0, 100), quota=ont.Quota(cpu=9))
+        refused = "one.vdc.addcluster" if calls == 1 else "one.group.quota"
+        server.faults.arm(Fault(kind=FaultKind.REFUSE, method=refused))
+        with pytest.raises(ont.InternalError) as caught:
+            cloud.vdcs.ensure(wanted)
+        assert any("stands half changed" in note for note in getattr(caught.value, "__notes__", ())) is noted
+        cloud.vdcs.ensure(wanted)
+        assert not cloud.vdcs.plan(wanted)
 
 
 class TestFinding:

@@ -50,7 +50,7 @@ def _rpc() -> Iterator[Callable[..., Rpc]]:
     ) -> Rpc:
         channel = HttpChannel(
             endpoint,
-            timeout=timeout or Timeout(connect_s=2, read_s=5),
+            timeout=timeout or Timeout(connect_s=20, read_s=20),
             verify=verify,
             max_connections=max_connections,
         )

@@ -161,22 +161,26 @@ def test_two_values_where_one_is_due_are_a_protocol_violation(serve: Serve, rpc:
 
 
 @pytest.mark.parametrize(
-    ("reply", "object_id"),
+    ("reply", "object_id", "index"),
     [
-        ([False, "[one.group.info] Error getting group [9].", 0x400], None),
-        ([False, "[one.group.info] Error getting group [9].", 0x400, 9], 9),
-        ([False, "[one.group.info] Error getting group [9].", 0x400, 9, -1], 9),
-        ([False, "[one.group.info] Error getting group [0].", 0x400, 0, -1], 0),
-        ([False, "[one.group.info] Error getting group [9].", 0x400, -1, -1], None),
+        ([False, "[one.group.info] Error getting group [9].", 0x400], None, None),
+        ([False, "[one.group.info] Error getting group [9].", 0x400, 9], 9, None),
+        ([False, "[one.group.info] Error getting group [9].", 0x400, 9, -1], 9, None),
+        ([False, "[one.group.info] Error getting group [0].", 0x400, 0, -1], 0, None),
+        ([False, "[one.group.info] Error getting group [9].", 0x400, -1, -1], None, None),
+        ([False, "[one.group.info] Error getting group [9].", 0x400, 9, 42], 9, 42),
+        ([False, "[one.group.info] Error getting group [9].", 0x400, -1, 0], None, 0),
     ],
     ids=repr,
 )
-def test_a_refusal_keeps_its_fields(serve: Serve, rpc: MakeRpc, reply: list[object], object_id: int | None) -> None:
+def test_a_refusal_keeps_its_fields(
+    serve: Serve, rpc: MakeRpc, reply: list[object], object_id: int | None, index: int | None
+) -> None:
     server = serve(sends(http(xml(reply))))
     with pytest.raises(ont.NotFound) as caught:
         rpc(server.endpoint).read("one.group.info", 9)
     assert (caught.value.method, caught.value.code, caught.value.message) == ("one.group.info", 0x400, reply[1])
-    assert caught.value.object_id == object_id
+    assert (caught.value.object_id, caught.value.replication_index) == (object_id, index)
     assert caught.value.call_id
 
 

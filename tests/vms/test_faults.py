@@ -1,6 +1,7 @@
 """Every call of every operation on a machine, hit by every kind of fault: the next run ends as an undisturbed one."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -11,12 +12,11 @@ import opennebula_tenancy as ont
 from opennebula_tenancy import waiting
 from opennebula_tenancy.emulator import Config, Emulator, Fault, FaultKind
 from opennebula_tenancy.vms import Vms
-from tenants.pace import THOROUGH
+from tenants.pace import DELAY_S, THOROUGH, patience, ways_to_lose_a_server
+from tenants.raw import Raw
 from vms.world import KEY, LARGER, STEP_S, World, connect
 
 
-PATIENCE = ont.Timeout(connect_s=5, read_s=0.15)
-DELAY_S = 0.4
 FIRST = 0
 """The id of the first machine of a server."""
 
@@ -28,8 +28,8 @@ class Stage:
     server: Emulator
     world: World
 
-    def run(self, operate: "Operation", **options: Any) -> None:
-        with connect(self.server, timeout=PATIENCE, **options) as cloud:
+    def run(self, operate: "Operation", *kinds: FaultKind, **options: Any) -> None:
+        with connect(self.server, timeout=patience(*kinds), **options) as cloud:
             operate(Vms(cloud._rpc), self.world)
 
     def shot(self) -> Any:
@@ -45,21 +45,21 @@ def nothing(vms: Vms, world: World) -> None:
 
 
 def create(vms: Vms, world: World) -> None:
-    vms.ensure(world.spec(), timeout_s=5)
+    vms.ensure(world.spec(), timeout_s=60)
 
 
 def create_off(vms: Vms, world: World) -> None:
-    vms.ensure(world.spec(), timeout_s=5).power_off(hard=True, timeout_s=5)
+    vms.ensure(world.spec(), timeout_s=60).power_off(hard=True, timeout_s=60)
 
 
 def resize(vms: Vms, world: World) -> None:
     del world
-    vms.resize(FIRST, LARGER, key=KEY, timeout_s=5)
+    vms.resize(FIRST, LARGER, key=KEY, timeout_s=60)
 
 
 def delete(vms: Vms, world: World) -> None:
     del world
-    vms.delete(FIRST, key=KEY, timeout_s=5)
+    vms.delete(FIRST, key=KEY, timeout_s=60)
 
 
 @attrs.frozen
@@ -78,14 +78,22 @@ CASES = {
 }
 
 
-def stage_of(case: Case) -> Iterator[Stage]:
+@functools.cache
+def prepared(case: Case) -> Stage:
+    """What there is before an operation, on a server that does not run any more."""
     with Emulator(populated=True, config=Config(step_s=STEP_S, live_resize=case.live)) as server:
         with connect(server) as cloud:
             world = World.build(server, cloud)
         stage = Stage(server, world)
         stage.run(case.prepare)
-        server.settle()
-        yield stage
+    return stage
+
+
+def stage_of(case: Case) -> Iterator[Stage]:
+    """A copy of what there is before an operation."""
+    before = prepared(case)
+    with before.server.copy() as server:
+        yield Stage(server, attrs.evolve(before.world, admin=Raw(server.endpoint, server.auth)))
 
 
 def undisturbed(name: str) -> tuple[Any, Any, tuple[str, ...]]:
@@ -108,22 +116,22 @@ WAYS = {"resize live", "resize off"}
 TELLING = (FaultKind.REFUSE, FaultKind.LOSE_REPLY)
 
 
-def kinds_at(name: str, index: int, kinds: Iterable[FaultKind]) -> list[FaultKind]:
+def kinds_at(name: str, index: int) -> list[FaultKind]:
     """Those that tell most at every call; of the others two at each, by turn."""
-    others = [kind for kind in kinds if kind not in TELLING]
+    others = [kind for kind in FaultKind if kind not in TELLING]
     if THOROUGH:
         return [*TELLING, *others]
     turn = 2 * index % len(others)
     return [*TELLING, *(others[turn : turn + 2] if name not in WAYS else ())]
 
 
-def each_call(kinds: Iterable[FaultKind]) -> list[Any]:
-    """Every call of every case with kinds of faults."""
+def each_call(kinds: Callable[[str, int], Iterable[FaultKind]]) -> list[Any]:
+    """Every call of every case with the kinds of faults that it is hit by."""
     return [
         pytest.param(name, index, kind, id=f"{name}-{index}-{kind}")
         for name, most in MOST.items()
         for index in range(most)
-        for kind in kinds_at(name, index, kinds)
+        for kind in kinds(name, index)
     ]
 
 
@@ -144,7 +152,7 @@ def test_no_operation_sends_more_calls_than_are_hit(states: dict[str, Any]) -> N
         assert len(calls) <= MOST[name], calls
 
 
-@pytest.mark.parametrize(("name", "index", "kind"), each_call(FaultKind))
+@pytest.mark.parametrize(("name", "index", "kind"), each_call(kinds_at))
 def test_one_fault_at_any_call_and_one_more_run_end_as_an_undisturbed_run(
     states: dict[str, Any], name: str, index: int, kind: FaultKind
 ) -> None:
@@ -154,7 +162,7 @@ def test_one_fault_at_any_call_and_one_more_run_end_as_an_undisturbed_run(
         stage.server.faults.arm(Fault(kind=kind, call=index, delay_s=DELAY_S))
         error: ont.TenancyError | None = None
         try:
-            stage.run(case.operate)
+            stage.run(case.operate, kind)
         except ont.TenancyError as caught:
             error = caught
         stage.server.faults.arm()
@@ -181,10 +189,7 @@ def unmarked(shot: Any) -> Any:
     return [{**vm, "user": {**vm["user"], "TENANCY_PHASE": ""}} for vm in machines], used, leases
 
 
-@pytest.mark.parametrize(
-    ("name", "index", "kind"),
-    each_call((FaultKind.DROP, FaultKind.LOSE_REPLY, FaultKind.REFUSE, FaultKind.ELECTION)),
-)
+@pytest.mark.parametrize(("name", "index", "kind"), each_call(lambda _, index: ways_to_lose_a_server(index)))
 def test_a_server_that_is_lost_at_any_call_and_comes_back_ends_as_an_undisturbed_run(
     states: dict[str, Any], name: str, index: int, kind: FaultKind
 ) -> None:

@@ -117,6 +117,7 @@ class TestResize:
     ) -> None:
         vm = vms.ensure(world.spec())
         before = world.shot()
+        server.cloud.driver_actions.fail("shutdown")
         server.cloud.driver_actions.fail("cancel")
         with pytest.raises(ont.EnteredFailureState, match="not powered off"):
             vm.resize(LARGER)
@@ -238,7 +239,7 @@ class TestDelete:
         before = world.shot()
         vm = vms.ensure(world.spec())
         server.cloud.driver_actions.fail(action)
-        vm.delete(timeout_s=5)
+        vm.delete(timeout_s=60)
         assert world.shot() == before
 
     @pytest.mark.parametrize("action", ["prolog", "deploy"])
@@ -251,7 +252,7 @@ class TestDelete:
         server.cloud.driver_actions.hang(action)
         world.admin("one.vm.action", "resume", vm.id)
         server.settle()
-        vm.delete(timeout_s=5)
+        vm.delete(timeout_s=60)
         assert world.machines() == []
 
     @pytest.mark.parametrize("action", ["poweroff-hard", "suspend", "stop", "undeploy-hard"])

@@ -1,8 +1,10 @@
 """The Flask application: routes, tokens, and answers as Django REST framework shapes them."""
 
+import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import flask
 from werkzeug.exceptions import NotFound
@@ -23,6 +25,8 @@ ROUTES: tuple[Route, ...] = (
 )
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 HTML = "text/html; charset=utf-8"
+_STATE = "onetenant_waldur.marketplace.state"
+"""Where a request has the state that it is about."""
 
 
 def _page(title: str, text: str) -> str:
@@ -31,15 +35,26 @@ def _page(title: str, text: str) -> str:
     return f"{head}<body>\n  <h1>{title}</h1><p>{text}</p>\n</body>\n</html>\n"
 
 
-def create_app(state: State) -> flask.Flask:
+def create_app(state: State) -> WSGIApplication:
     """An application that answers from and writes to a state."""
+    app = _routed()
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return app(environ | {_STATE: state}, start_response)
+
+    return answer
+
+
+@functools.cache
+def _routed() -> flask.Flask:
+    """The routes, made once for all states: to compile them takes longer than to answer from them."""
     app = flask.Flask("onetenant_waldur.marketplace", static_folder=None)
     app.url_map.strict_slashes = True
     for route in ROUTES:
         app.add_url_rule(
             f"/api/{route.path}",
             endpoint=route.path,
-            view_func=_view(state, route),
+            view_func=_view(route),
             methods=METHODS,
             provide_automatic_options=False,
         )
@@ -52,8 +67,9 @@ def _no_page(_error: NotFound) -> flask.Response:
     return flask.Response(_page("Not Found", text), 404, content_type=HTML)
 
 
-def _view(state: State, route: Route) -> Callable[..., flask.Response]:
+def _view(route: Route) -> Callable[..., flask.Response]:
     def view(**parts: str) -> flask.Response:
+        state: State = flask.request.environ[_STATE]
         # One request at a time, as if each were a transaction.
         with state.lock:
             try:

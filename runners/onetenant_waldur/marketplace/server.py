@@ -1,5 +1,6 @@
 """The marketplace on a socket, and the faults that befall its replies."""
 
+import copy
 import datetime as dt
 import email.utils
 import io
@@ -19,11 +20,12 @@ from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
 from onetenant_waldur.marketplace import lifecycle, paging, records
 from onetenant_waldur.marketplace.app import create_app
-from onetenant_waldur.marketplace.catalogue import fill
+from onetenant_waldur.marketplace.catalogue import Catalogue, fill
 from onetenant_waldur.marketplace.consumer import Consumer
 from onetenant_waldur.marketplace.records import Component, Offering, Order, Plan, Project, Resource, Role
 from onetenant_waldur.marketplace.state import Behaviour, State, utc_now
 from opennebula_tenancy.emulator.faults import APPLIED, Fault, FaultKind, FaultPlan
+from opennebula_tenancy.emulator.serving import Stoppable
 
 
 R = TypeVar("R", Order, Resource)
@@ -31,11 +33,9 @@ R = TypeVar("R", Order, Resource)
 UUID = re.compile(r"\b[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\b")
 GATEWAY_PAGE = "<html><body><h1>No answer from the server behind this one</h1></body></html>"
 _TOO_BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
-POLL_INTERVAL_S = 0.02
-"""Seconds between two looks of the server whether it is to stop."""
 
 
-class _Server(ThreadedWSGIServer):
+class _Server(Stoppable, ThreadedWSGIServer):
     """A threaded server that knows its marketplace."""
 
     marketplace: "Marketplace"
@@ -163,27 +163,40 @@ class Marketplace:
             clock: What time it is there.
             count_only: Roles whose calls are counted and faulted. All of them when empty.
         """
-        self.state = State(behaviour or Behaviour(), clock)
         self.faults = FaultPlan()
         self.before_call: Callable[[str], None] | None = None
         self.stopping = threading.Event()
-        catalogue = fill(self.state)
-        self.provider, self.project = catalogue.provider, catalogue.project
-        self.vdc, self.vm = catalogue.vdc, catalogue.vm
-        self._people = catalogue.people
-        self.tokens = {name: user.token for name, user in self._people.items()}
+        state = State(behaviour or Behaviour(), clock)
+        self._remember(state, fill(state))
         self._counted: frozenset[str] = frozenset()
         self.count_only(*count_only)
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
+    def _remember(self, state: State, catalogue: Catalogue) -> None:
+        self.state = state
+        self._catalogue = catalogue
+        self.provider, self.project = catalogue.provider, catalogue.project
+        self.vdc, self.vm = catalogue.vdc, catalogue.vm
+        self._people = catalogue.people
+        self.tokens = {name: user.token for name, user in self._people.items()}
+
+    def copy(self) -> "Marketplace":
+        """A marketplace that does not listen, with a memory of its own that is what this one's is now."""
+        twin = Marketplace()
+        with self.state.lock:
+            lock = {id(self.state.lock): threading.RLock()}
+            twin._remember(*copy.deepcopy((self.state, self._catalogue), lock))
+        twin._counted = self._counted
+        return twin
+
     def start(self) -> Self:
         """Begin to listen on a free port."""
         self.stopping.clear()
         server = _Server("127.0.0.1", 0, create_app(self.state), _Handler)
-        server.marketplace = self
+        server.marketplace, server.stopping = self, self.stopping
         self._server = server
-        self._thread = threading.Thread(target=server.serve_forever, args=(POLL_INTERVAL_S,), daemon=True)
+        self._thread = threading.Thread(target=server.serve, daemon=True)
         self._thread.start()
         return self
 
@@ -191,7 +204,7 @@ class Marketplace:
         """Stop listening, and let go of delayed replies."""
         self.stopping.set()
         if self._server is not None and self._thread is not None:
-            self._server.shutdown()
+            self._server.stop()
             self._thread.join()
             self._server.server_close()
             self._server = self._thread = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -77,17 +79,12 @@ class HttpChannel:
     def __init__(self, endpoint: str, *, timeout: Timeout, verify: bool | str, max_connections: int) -> None:
         self._endpoint = endpoint
         self._timeout = timeout
-        self._verify = verify
         self._slots = threading.BoundedSemaphore(max_connections)
-        self._kept = self._session(max_connections)
-
-    def _session(self, connections: int) -> requests.Session:
-        session = requests.Session()
-        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections, max_retries=0)
-        session.mount("http://", adapter)
-        session.mount("https://", adapter)
-        session.auth = _no_netrc
-        return session
+        # What the environment names, as requests reads it. Once: to ask takes as long as a call.
+        self._proxies = requests.utils.get_environ_proxies(endpoint)
+        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+        self._verify = bundle if bundle and verify is True else verify
+        self._kept = _connections(max_connections)
 
     def post(self, method: str, body: bytes, headers: Mapping[str, str], *, fresh: bool, call_id: str) -> bytes:
         """Send a request and take the whole answer.
@@ -109,29 +106,25 @@ class HttpChannel:
         with self._slots:
             if not fresh:
                 return self._post(self._kept, method, body, headers, call_id)
-            with self._session(1) as session:
-                return self._post(session, method, body, {**headers, "Connection": "close"}, call_id)
+            with contextlib.closing(_connections(1)) as connection:
+                return self._post(connection, method, body, {**headers, "Connection": "close"}, call_id)
 
     def _post(
-        self, session: requests.Session, method: str, body: bytes, headers: Mapping[str, str], call_id: str
+        self, connections: HTTPAdapter, method: str, body: bytes, headers: Mapping[str, str], call_id: str
     ) -> bytes:
-        request = _Body(body)
+        content = _Body(body)
+        timeout = (self._timeout.connect_s, self._timeout.read_s)
         try:
-            with session.post(
-                self._endpoint,
-                data=request,
-                headers=dict(headers),
-                timeout=(self._timeout.connect_s, self._timeout.read_s),
-                # Here, not on the session: there REQUESTS_CA_BUNDLE in the environment would overrule it.
-                verify=self._verify,
-                allow_redirects=False,
-                stream=True,
+            # No session's: it would follow redirects, keep cookies, and log in with what ~/.netrc says.
+            request = requests.Request("POST", self._endpoint, data=content, headers=dict(headers)).prepare()
+            with connections.send(
+                request, stream=True, timeout=timeout, verify=self._verify, proxies=self._proxies
             ) as answer:
                 if answer.status_code != requests.codes.ok:
                     raise _http_refusal(method, answer, call_id)
                 return self._whole(method, answer, call_id)
         except (OSError, HTTPError) as error:  # a RequestException is an OSError; a bad bundle of CAs is a bare one
-            raise _transport_error(method, error, call_id, sent=request.begun) from error
+            raise _transport_error(method, error, call_id, sent=content.begun) from error
 
     def _whole(self, method: str, answer: requests.Response, call_id: str) -> bytes:
         deadline_s = time.monotonic() + self._timeout.read_s
@@ -148,9 +141,9 @@ class HttpChannel:
         self._kept.close()
 
 
-def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Stand in for an HTTP login, so that requests looks for none in ~/.netrc."""
-    return request
+def _connections(most: int) -> HTTPAdapter:
+    """Connections to one server, which never send anything twice."""
+    return HTTPAdapter(pool_connections=1, pool_maxsize=most, max_retries=0)
 
 
 def _http_refusal(method: str, answer: requests.Response, call_id: str) -> NotSent | OutcomeUnknown:

@@ -77,6 +77,8 @@ class _Transport(xmlrpc.client.Transport):
         )
         exchange.received_bytes = len(answer)
         parser, unmarshaller = self.getparser()
+        # Else expat hands over a pool, which is one long text, in a piece for each entity in it.
+        parser._parser.buffer_text = True  # type: ignore[attr-defined] # noqa: SLF001
         try:
             parser.feed(answer)
             parser.close()
@@ -172,6 +174,12 @@ def _value(method: str, reply: Any, call_id: str) -> Any:
         case [False, str(message), int(code), *rest]:
             if code == _INTERNAL and any(sign in message for sign in _UNREADY):
                 raise ServerUnready(method, message, call_id=call_id)
-            named = rest[0] if rest and isinstance(rest[0], int) and rest[0] >= 0 else None
-            raise ApiError.of(method, code, message, object_id=named, call_id=call_id)
+            object_id, index = (_named(rest, field) for field in range(2))
+            raise ApiError.of(method, code, message, object_id=object_id, replication_index=index, call_id=call_id)
     raise ProtocolViolation(f"{method}: the reply is {type(reply).__name__} of an unknown form [call {call_id}]")
+
+
+def _named(fields: list[Any], number: int) -> int | None:
+    """What one of the last fields of a failure names: -1 is nothing."""
+    value = fields[number] if number < len(fields) else None
+    return value if isinstance(value, int) and value >= 0 else None

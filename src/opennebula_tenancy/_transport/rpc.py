@@ -94,6 +94,20 @@ class Rpc:
         self._on_call = on_call
         self._sleep = sleep
 
+    def overheard(self, listener: Callable[[CallRecord], None]) -> Rpc:
+        """The same calls, of which a listener is told too.
+
+        Args:
+            listener: Called with a `CallRecord` after every call, as `on_call` is.
+        """
+
+        def tell(record: CallRecord) -> None:
+            listener(record)
+            if self._on_call is not None:
+                self._on_call(record)
+
+        return Rpc(self._transport, retry=self._retry, on_call=tell, sleep=self._sleep)
+
     def read(self, method: str, *params: Any) -> Any:
         """Call a method that reads, again and again where it does not get through.
 

@@ -14,6 +14,7 @@ from opennebula_tenancy.emulator.dispatch import Dispatcher
 from opennebula_tenancy.emulator.errors import Code, ProtocolFault
 from opennebula_tenancy.emulator.faults import Fault, FaultKind, FaultPlan
 from opennebula_tenancy.emulator.nouns import new_cloud, populate
+from opennebula_tenancy.emulator.serving import Stoppable
 from opennebula_tenancy.emulator.state import Cloud
 from opennebula_tenancy.emulator.wire import read_call, write_fault
 
@@ -173,7 +174,7 @@ def _content_length(text: str | None) -> int:
     return length
 
 
-class _Listener(socketserver.ThreadingTCPServer):
+class _Listener(socketserver.ThreadingMixIn, Stoppable):
     allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
@@ -227,6 +228,16 @@ class Emulator:
             populate(self.cloud)
             self.cloud.settle()
 
+    def copy(self) -> "Emulator":
+        """A server that is not running, with a state of its own that is this one's once all that waits is done.
+
+        What takes many calls to prepare is prepared once so, for many tests.
+        """
+        twin = Emulator(host=self._address[0], config=self.cloud.config)
+        with self.cloud.lock:
+            twin.cloud = self.cloud.copy()
+        return twin
+
     def settle(self) -> None:
         """Finish all asynchronous work at once, e.g. networks that become ready."""
         with self.cloud.lock:
@@ -248,19 +259,16 @@ class Emulator:
     def start(self) -> None:
         """Begin to serve."""
         self._listener = _Listener(self._address, self.cloud, self.faults)
-        self._thread = threading.Thread(
-            target=self._listener.serve_forever, kwargs={"poll_interval": 0.01}, name="emulator", daemon=True
-        )
+        self._thread = threading.Thread(target=self._listener.serve, name="emulator", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop serving. The state stays, and `start` serves it again: a restart of the server."""
         if self._listener is not None and self._thread is not None:
             self._address = (self._address[0], int(self._listener.server_address[1]))
-            self._listener.stopping.set()
-            self._listener.shutdown()
-            self._listener.server_close()
+            self._listener.stop()
             self._thread.join()
+            self._listener.server_close()
         self._listener = self._thread = None
 
     def __enter__(self) -> Self:

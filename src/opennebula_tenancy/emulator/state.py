@@ -1,6 +1,7 @@
 """The state of the cloud: objects, pools of objects, and the clock that moves asynchronous work on."""
 
 import abc
+import copy
 import heapq
 import itertools
 import threading
@@ -203,6 +204,15 @@ class Cloud:
         self._pending: list[tuple[float, int, Callable[[], None]]] = []
         self._acting_at: float | None = None
         self._order = itertools.count()
+
+    def copy(self) -> "Cloud":
+        """An independent cloud in the same state, once all that waits here is done."""
+        self.settle()
+        twin = Cloud(self.config)
+        twin.acls, twin.default_quotas, twin._pools, twin.driver_actions = copy.deepcopy(
+            (self.acls, self.default_quotas, self._pools, self.driver_actions)
+        )
+        return twin
 
     def pool(self, kind: type[T]) -> Pool[T]:
         """The pool of a class of objects, e.g. `cloud.pool(Group)`."""

@@ -19,7 +19,7 @@ Attribute = str | Vector
 
 def attribute_name(name: str) -> str:
     """The name under which an attribute is kept: upper case, and fit to be an XML element (Attribute.h)."""
-    upper = "".join(c.upper() if c.isascii() else c for c in name)
+    upper = name.upper() if name.isascii() else "".join(c.upper() if c.isascii() else c for c in name)
     fit = not name or (name[0].isascii() and (name[0].isalpha() or name[0] == "_"))
     return upper if fit and not name.startswith("XML") else f"ONE_{upper}"
 
