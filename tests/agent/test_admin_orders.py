@@ -1,6 +1,7 @@
 """Orders of tenants with an administrator account, from the point of view of who logs in with what Waldur shows."""
 
 import json
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,58 @@ class TestTheSameCredentials:
         assert shown(world, placed.resource) == ont.Credentials(NAME, "plain-text")
 
 
+class TestAnOfferingThatHasAccountsByNow:
+    """And has tenants from a time when it had none."""
+
+    @pytest.mark.parametrize("source", [DERIVED, RANDOM])
+    def test_gives_one_to_a_tenant_with_its_next_update_and_changes_nothing_else_of_it(
+        self, world: World, request: pytest.FixtureRequest, source: str
+    ) -> None:
+        config = request.getfixturevalue(source)
+        placed = world.made()
+        world.offering.plugin_options["cluster_ids"] = [0]  # what holds for new ones is not for this one
+        order = world.waldur.consumer().update_limits(placed.resource, LIMITS | {"cpu": 8})
+        assert world.cycle(document=config)
+        assert world.waldur.order(order).state == "done"
+        assert shown(world, placed.resource).username == NAME
+        login(world, placed.resource)
+        clusters = root(world).xml("one.vdcpool.info").iter("CLUSTER_ID")
+        assert "100" in {cluster.text for cluster in clusters}
+        before = dict(world.waldur.resource(placed.resource).backend_metadata)
+        world.waldur.consumer().update_limits(placed.resource, LIMITS | {"cpu": 9})
+        assert world.cycle(Mode.ORDER_PROCESS, Mode.REPORT, document=config)
+        assert world.waldur.resource(placed.resource).backend_metadata == before
+
+    @pytest.mark.parametrize("source", [DERIVED, RANDOM])
+    @pytest.mark.parametrize("moment", ["one.user.allocate", "one.group.addadmin", "one.user.chauth", METADATA])
+    def test_gives_it_in_the_end_whatever_is_lost_on_the_way(
+        self, world: World, request: pytest.FixtureRequest, source: str, moment: str
+    ) -> None:
+        config = request.getfixturevalue(source)
+        placed = world.made()
+        order = world.waldur.consumer().update_limits(placed.resource, LIMITS | {"cpu": 8})
+        plan = world.waldur.faults if moment == METADATA else world.server.faults
+        plan.arm(Fault(kind=FaultKind.BAD_GATEWAY_APPLIED, method=moment, times=None))
+        world.cycle(document=config)
+        plan.arm()
+        if world.waldur.order(order).state == "done":
+            world.waldur.consumer().update_limits(placed.resource, LIMITS | {"cpu": 9})
+        assert world.cycle(document=config)
+        login(world, placed.resource)
+        assert users(world) == {"oneadmin", "serveradmin", NAME}
+
+    def test_makes_one_again_that_has_removed_itself(self, world: World, random: Settings) -> None:
+        placed = made(world, random)
+        old = shown(world, placed.resource)
+        boss = login(world, placed.resource)
+        boss("one.user.delete", int(boss.xml("one.user.info", -1).findtext("ID") or ""))
+        order = world.waldur.consumer().update_limits(placed.resource, LIMITS | {"cpu": 8})
+        assert world.cycle(document=random)
+        assert world.waldur.order(order).state == "done"
+        assert shown(world, placed.resource) != old
+        login(world, placed.resource)
+
+
 class TestAReport:
     def test_shows_credentials_again_that_were_reset_elsewhere(self, world: World, derived: Settings) -> None:
         placed = made(world, derived)
@@ -202,8 +255,14 @@ class TestAReport:
         with world.agent(derived) as agent:
             assert agent.report_usage()
             assert agent.report_usage()
-        (event,) = [event for event in logged() if event["event"] == "resource_not_refreshed"]
-        assert ("was removed" if why == "the account is gone" else "HTTP 403") in event["reason"]
+        said = [event["reason"] for event in logged() if event["event"] == "resource_not_refreshed"]
+        if why == "the account is gone":
+            assert "it has lost its administrator account" in said[0]
+            assert "was removed" in said[1]
+        else:
+            assert "HTTP 403" in said[0]
+        assert len(said) == (2 if why == "the account is gone" else 1)
+        assert world.waldur.resource(placed.resource).state == "OK"
         for one in (placed, other):
             assert world.waldur.consumer().usages(one.resource)["cpu"] == "0.00"
             assert world.waldur.resource(one.resource).last_sync is not None
@@ -272,6 +331,34 @@ class TestWhatGoesWrong:
         assert others
         assert world.waldur.order(placed.order).state == "done"
         login(world, placed.resource)
+
+
+def test_a_password_is_not_reset_any_more_once_another_agent_has_ended_the_order(
+    world: World, random: Settings
+) -> None:
+    placed = world.order()
+    world.waldur.faults.arm(Fault(kind=FaultKind.BAD_GATEWAY, method=METADATA, times=None))
+    assert not world.cycle(document=random)  # made, and its password is known to nobody
+    world.waldur.faults.arm()
+    world.server.faults.arm()
+    with world.agent(random) as agent:
+        (offering,) = agent.offerings
+        show = offering.waldur.resource
+        others: list[bool] = []
+
+        def showing(resource: uuid.UUID) -> Any:
+            found = show(resource)
+            # This one has seen that nothing is shown and nothing known, and would reset the password now.
+            if "one.user.info" in world.server.calls and not others:
+                others.append(world.cycle(document=random))
+            return found
+
+        offering.waldur.resource = showing  # type: ignore[method-assign]
+        agent.cycle([Mode.ORDER_PROCESS])
+    assert others == [True]
+    assert world.waldur.order(placed.order).state == "done"
+    assert world.server.calls.count("one.user.chauth") == 1
+    login(world, placed.resource)
 
 
 def test_two_agents_at_one_order_show_one_password_that_logs_in(world: World, random: Settings) -> None:

@@ -1,13 +1,11 @@
 """Every call of every kind of order, to either server, hit by every kind of fault: the next cycle ends as it should."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-import opennebula_tenancy as ont
 from agent.world import DELAY_S, IMPATIENT, PATIENT, World, new_world, read_s
-from onetenant_waldur.agent import Mode
 from onetenant_waldur.marketplace import ResourceState
 from opennebula_tenancy.emulator import Fault, FaultKind
 
@@ -33,6 +31,8 @@ def ending(world: World) -> tuple[str, str]:
 
 ORDERS: dict[str, Callable[[World], tuple[str, str]]] = {"create": placed, "update": widened, "terminate": ending}
 SIDES = ("waldur", "opennebula")
+Ordered = tuple[World, str, str]
+"""Both servers, an order that waits there, and its resource."""
 
 
 def faults_of(world: World, side: str) -> Any:
@@ -43,10 +43,16 @@ def state(world: World, order: str, resource: str) -> dict[str, Any]:
     return {"opennebula": world.in_opennebula(), "waldur": world.in_waldur(order, resource)}
 
 
+def ordered(name: str) -> Ordered:
+    """Two servers on which an order waits: each test has a copy of them."""
+    with new_world() as world:
+        return (world, *ORDERS[name](world))
+
+
 def undisturbed(name: str) -> tuple[dict[str, tuple[str, ...]], dict[str, Any], dict[str, Any]]:
     """The calls that an order takes, by side; the state before it and after it."""
-    with new_world() as world:
-        order, resource = ORDERS[name](world)
+    kept, order, resource = ORDERED[name]
+    with kept.copy() as world:
         before = world.in_opennebula()
         world.waldur.faults.arm()
         world.server.faults.arm()
@@ -55,6 +61,7 @@ def undisturbed(name: str) -> tuple[dict[str, tuple[str, ...]], dict[str, Any], 
         return calls, before, state(world, order, resource)
 
 
+ORDERED = {name: ordered(name) for name in ORDERS}
 UNDISTURBED = {name: undisturbed(name) for name in ORDERS}
 EACH_CALL = [
     pytest.param(name, side, index, id=f"{name}-{side}-{index}-{method}")
@@ -62,6 +69,13 @@ EACH_CALL = [
     for side in SIDES
     for index, method in enumerate(calls[side])
 ]
+
+
+@pytest.fixture(name="ordered")
+def _ordered(name: str) -> Iterator[Ordered]:
+    kept, order, resource = ORDERED[name]
+    with kept.copy() as world:
+        yield world, order, resource
 
 
 def again(world: World, name: str, resource: str) -> str:
@@ -74,10 +88,10 @@ def again(world: World, name: str, resource: str) -> str:
 @pytest.mark.parametrize("kind", list(FaultKind))
 @pytest.mark.parametrize(("name", "side", "index"), EACH_CALL)
 def test_one_fault_at_any_call_and_one_more_cycle_end_as_an_undisturbed_cycle(
-    world: World, name: str, side: str, index: int, kind: FaultKind
+    ordered: Ordered, name: str, side: str, index: int, kind: FaultKind
 ) -> None:
     _, before, expected = UNDISTURBED[name]
-    order, resource = ORDERS[name](world)
+    world, order, resource = ordered
     code = REFUSED_BY_WALDUR if side == "waldur" else 0x2000
     faults_of(world, side).arm(Fault(kind=kind, call=index, delay_s=DELAY_S, code=code))
     world.cycle(read_s=read_s(kind))
@@ -97,54 +111,17 @@ def test_one_fault_at_any_call_and_one_more_cycle_end_as_an_undisturbed_cycle(
 
 @pytest.mark.parametrize(("name", "side", "index"), EACH_CALL)
 def test_faults_that_pass_are_not_noticed_by_an_agent_with_patience(
-    world: World, name: str, side: str, index: int
+    ordered: Ordered, name: str, side: str, index: int
 ) -> None:
-    order, resource = ORDERS[name](world)
+    world, order, resource = ordered
     faults_of(world, side).arm(Fault(kind=FaultKind.LOSE_REPLY, call=index))
     assert world.cycle(patience=PATIENT)
     assert state(world, order, resource) == UNDISTURBED[name][2]
 
 
-class Killed(BaseException):
-    """The process is gone: no line of it runs any more."""
-
-
-@pytest.mark.parametrize(("name", "side", "index"), EACH_CALL)
-def test_an_agent_killed_after_any_call_is_followed_by_one_that_ends_its_work(
-    world: World, monkeypatch: pytest.MonkeyPatch, name: str, side: str, index: int
-) -> None:
-    order, resource = ORDERS[name](world)
-    counted = {side: 0}
-
-    def count() -> None:
-        counted[side] += 1
-        if counted[side] > index:
-            raise Killed
-
-    watched = ont.connect(world.server.endpoint, world.server.auth, on_call=lambda _record: count())
-    with world.agent() as doomed, watched:
-        (offering,) = doomed.offerings
-        if side == "opennebula":
-            offering.cloud = watched
-        else:
-            calls = offering.waldur._calls
-            ask = calls.ask
-
-            def counting(action: str, request: Callable[[], Any]) -> Any:
-                answer = ask(action, request)
-                count()
-                return answer
-
-            monkeypatch.setattr(calls, "ask", counting)
-        with pytest.raises(Killed):
-            doomed.cycle([Mode.ORDER_PROCESS])
-    assert world.cycle()
-    assert state(world, order, resource) == UNDISTURBED[name][2]
-
-
 @pytest.mark.parametrize("name", ORDERS)
-def test_a_second_cycle_finds_nothing_to_do(world: World, name: str) -> None:
-    ORDERS[name](world)
+def test_a_second_cycle_finds_nothing_to_do(ordered: Ordered) -> None:
+    world, _, _ = ordered
     assert world.cycle()
     for one in SIDES:
         faults_of(world, one).arm()
@@ -156,9 +133,9 @@ def test_a_second_cycle_finds_nothing_to_do(world: World, name: str) -> None:
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("name", ORDERS)
 def test_an_outage_of_either_server_leaves_the_order_as_it_is_until_it_is_over(
-    world: World, name: str, side: str
+    ordered: Ordered, name: str, side: str
 ) -> None:
-    order, resource = ORDERS[name](world)
+    world, order, resource = ordered
     before = world.in_opennebula()
     faults_of(world, side).arm(Fault(kind=FaultKind.BAD_GATEWAY, times=None))
     assert not world.cycle()

@@ -78,12 +78,18 @@ def test_opennebula_never_sees_more_connections_than_the_settings_allow(
     assert {world.waldur.order(one.order).state for one in orders} == {"done"}
 
 
-def test_two_accounts_at_one_opennebula_share_what_it_allows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("spelled", ["another account", "another host"])
+def test_two_accounts_at_one_opennebula_share_what_it_allows(
+    world: World, monkeypatch: pytest.MonkeyPatch, spelled: str
+) -> None:
     world.raw("one.user.allocate", "second", "secret", "core", [0])
     more = world.waldur.add_offering("Second", [Component("cpu", "CPU")], plugin_options=PLUGIN_OPTIONS)
     document = world.document(max_workers=8, max_connections=2)
     other = {**document["offerings"][0], "name": "Second", "waldur_offering_uuid": more.uuid}
-    other["backend_settings"] = {**other["backend_settings"], "credentials": "second:secret"}
+    backend = {"credentials": "second:secret"}
+    if spelled == "another host":
+        backend = {"api_url": world.server.endpoint.replace("127.0.0.1", "LocalHost")}
+    other["backend_settings"] = {**other["backend_settings"], **backend}
     document["offerings"].append(other)
     for number in range(4):
         world.order(f"one-{number}")
@@ -111,7 +117,7 @@ def test_no_more_orders_are_at_hand_than_there_are_workers(world: World) -> None
 
 
 def test_many_slow_orders_take_little_longer_than_one(world: World) -> None:
-    number, delay_s = 8, 0.4
+    number, delay_s = 8, 0.8
     for index in range(number):
         world.order(f"vdc-{index}")
     world.server.faults.arm(Fault(kind=FaultKind.DELAY, method="one.vdc.allocate", delay_s=delay_s, times=None))

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import attrs
 import pytest
 
 from agent.offers import KEY, MEDIUM, SMALL, VM_LIMITS, Offers, is_running, new_offers, size
@@ -19,11 +20,18 @@ SET_LIMITS = "POST /api/marketplace-provider-resources/{uuid}/set_limits/"
 CHANGING = ("resize", "diskresize", "action", "update", "rename")
 
 
-@pytest.fixture(name="offers")
-def _offers() -> Iterator[Offers]:
+@pytest.fixture(name="prepared", scope="module")
+def _prepared() -> Offers:
     with new_offers() as offers:
         offers.sell_machines(offers.tenant())
-        yield offers
+    return offers
+
+
+@pytest.fixture(name="offers")
+def _offers(prepared: Offers) -> Iterator[Offers]:
+    """A tenant that machines are sold in, a copy for each test."""
+    with prepared.world.copy() as world:
+        yield attrs.evolve(prepared, world=world)
 
 
 def changes(offers: Offers) -> list[str]:
@@ -390,6 +398,39 @@ def test_what_a_plan_includes_is_reported_to_a_waldur_that_takes_it(
         "vm_disk": "5120.00",
     }
     assert offers.world.server.calls == ("one.vmpool.infoextended",)
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_refusal_of_one_report_does_not_end_those_of_what_plans_include(
+    offers: Offers, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    from onetenant_waldur.marketplace import records  # noqa: PLC0415
+
+    billed = records.Offering.billed
+    monkeypatch.setattr(records.Offering, "billed", lambda self, *kinds: billed(self, *kinds, BillingType.FIXED))
+    placed, other = offers.made("web"), offers.made("db")
+    offers.world.waldur.faults.arm(Fault(kind=FaultKind.REFUSE, method=SET_USAGE, code=status, times=1))
+    with offers.world.agent(offers.document()) as agent:
+        assert not agent.report_usage()
+        assert agent.report_usage()
+    for one in (placed, other):
+        assert offers.world.waldur.consumer().usages(one.resource)["vcpu"] == "1.00"
+
+
+def test_an_order_for_what_no_machine_has_errs_with_a_sentence_and_makes_nothing(offers: Offers) -> None:
+    vm = offers.world.waldur.vm
+    vm.components.append(Component("gpu", "GPU"))
+    for component in vm.components:
+        component.billing_type = BillingType.LIMIT
+    vm.plans[:] = [Plan("Default")]
+    placed = offers.world.waldur.consumer().place_order(vm, "web", {**SMALL, "gpu": 4})
+    assert not offers.cycle()
+    order = offers.world.waldur.order(placed.order)
+    assert (order.state, order.error_message) == (
+        "erred",
+        "The order cannot be carried out: component gpu: nothing of a virtual machine has that name.",
+    )
+    assert offers.machines() == []
 
 
 def test_a_machine_that_was_resized_by_hand_is_told_to_waldur(offers: Offers) -> None:
