@@ -64,14 +64,20 @@ def find_credentials(
         The endpoint and the credentials.
 
     Raises:
-        SettingsError: The endpoint is no URL, or there are no credentials, or they are no pair; all at once.
+        SettingsError: The endpoint is no URL, or there are no credentials, or they are no pair, or a file with one of
+            them cannot be read; all at once. A file in the system directory that this user may not read is as none.
     """
     environ = os.environ if environment is None else environment
     home = Path(environ.get("HOME") or Path.home()) / ".one"
     problems: list[str] = []
-    url = endpoint or environ.get("ONE_XMLRPC") or _first_line(home / "one_endpoint")
-    url = (url or _first_line(system_directory / "one_endpoint") or DEFAULT_ENDPOINT).strip()
-    if problem := _url_problem(url):
+    url = DEFAULT_ENDPOINT
+    try:
+        found = endpoint or environ.get("ONE_XMLRPC") or _endpoint_from_files(home, system_directory)
+        url = (found or DEFAULT_ENDPOINT).strip()
+        problem = _url_problem(url)
+    except SettingsError as error:
+        problem = str(error)
+    if problem:
         problems.append(f"endpoint: {problem}")
     elif urlsplit(url).scheme == "http" and urlsplit(url).hostname not in _LOOPBACK:
         log.warning("the endpoint %s is not encrypted: passwords cross the network as they are", url)
@@ -96,14 +102,18 @@ def _url_problem(url: str) -> str | None:
     return None if whole else f"{url!r} is no http or https URL"
 
 
+def _endpoint_from_files(home: Path, system_directory: Path) -> str | None:
+    return _first_line(home / "one_endpoint") or _first_line(system_directory / "one_endpoint", optional=True)
+
+
 def _auth_from_files(environ: Mapping[str, str], home: Path, system_directory: Path, problems: list[str]) -> str | None:
     named = environ.get("ONE_AUTH")
     candidates = [Path(named)] if named else [home / "one_auth", system_directory / "one_auth"]
     for path in candidates:
         try:
-            line = _first_line(path)
-        except UnicodeDecodeError:
-            problems.append(f"auth: {path} is not UTF-8 text")
+            line = _first_line(path, optional=path.parent == system_directory and not named)
+        except SettingsError as error:
+            problems.append(f"auth: {error}")
             return None
         if line:
             if path.stat().st_mode & 0o077:
@@ -115,11 +125,25 @@ def _auth_from_files(environ: Mapping[str, str], home: Path, system_directory: P
     return None
 
 
-def _first_line(path: Path) -> str | None:
+def _first_line(path: Path, *, optional: bool = False) -> str | None:
+    """The first line of a file that says something.
+
+    Args:
+        path: The file.
+        optional: Whether one that this user may not read is as none. One that he may not even see always is, as for
+            OpenNebula's own client (`File.file?`).
+
+    Raises:
+        SettingsError: The file is there, and cannot be read.
+    """
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file() raises where one may not look
+        return None
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not UTF-8 text") from None
     except OSError as error:
+        if optional:
+            return None
         raise SettingsError(f"{path}: {error.strerror}") from None
     return text.strip().splitlines()[0].strip() if text.strip() else None

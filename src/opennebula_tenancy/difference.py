@@ -16,6 +16,7 @@ class Kind(enum.Enum):
     """The kinds of differences, in the order in which they are mended."""
 
     VDC = enum.auto()
+    VDC_NAME = enum.auto()
     GROUP = enum.auto()
     BINDING = enum.auto()
     MEMBERSHIP = enum.auto()
@@ -33,6 +34,7 @@ class Kind(enum.Enum):
     NETWORK = enum.auto()
     NETWORK_SETTINGS = enum.auto()
     NETWORK_CLUSTER = enum.auto()
+    ROUTER_REPLACED = enum.auto()  # as late as can be: the tenant has no router from here on
     ROUTER = enum.auto()
     ROUTER_VMS = enum.auto()
     NETWORK_IN_VDC = enum.auto()  # behind the router, which is to have the gateway's address before any other machine

@@ -24,6 +24,7 @@ Each class says what a caller can do about it::
      +- DuplicateObject               more than one object carries the same key
      +- NotEmpty                      a tenant that still holds what a deletion would lose
      +- VerificationFailed            OpenNebula said yes, and a second look says otherwise
+     +- ResetIncomplete               a password was reset, and what should have followed failed: it has the new one
      +- PoolExhausted                 no subnet, or no address, is free
      +- WaitTimeout                   something took longer than it may
      +- EnteredFailureState           something that was waited for has failed
@@ -121,22 +122,41 @@ class ApiError(TenancyError):
         code: The error code of the reply (0x0200 is AUTHORIZATION ...), or the negative code of an XML-RPC fault.
         message: OpenNebula's own text.
         object_id: The id of the object at fault where the reply names one, else None.
+        replication_index: The index of the log entry at fault where the reply names one, else None. Only the replies
+            that the servers of a zone give each other do (`ZoneAPI.cc`).
         call_id: The identifier of this call in the log.
     """
 
     def __init__(
-        self, method: str, code: int, message: str, *, object_id: int | None = None, call_id: str = ""
+        self,
+        method: str,
+        code: int,
+        message: str,
+        *,
+        object_id: int | None = None,
+        replication_index: int | None = None,
+        call_id: str = "",
     ) -> None:
         self.method = method
         self.code = code
         self.message = message
         self.object_id = object_id
+        self.replication_index = replication_index
         self.call_id = call_id
         name = f"0x{code:04x}" if code >= 0 else f"fault {code}"
         super().__init__(f"{method} was refused ({name}): {message}")
 
     @classmethod
-    def of(cls, method: str, code: int, message: str, *, object_id: int | None = None, call_id: str = "") -> ApiError:
+    def of(
+        cls,
+        method: str,
+        code: int,
+        message: str,
+        *,
+        object_id: int | None = None,
+        replication_index: int | None = None,
+        call_id: str = "",
+    ) -> ApiError:
         """Build the error class that a code and a message stand for.
 
         Args:
@@ -144,6 +164,7 @@ class ApiError(TenancyError):
             code: The error code of the reply.
             message: OpenNebula's text.
             object_id: The id in the fourth field of the reply, None for -1.
+            replication_index: The index in the fifth field, None for -1.
             call_id: The identifier of the call.
 
         Returns:
@@ -155,7 +176,7 @@ class ApiError(TenancyError):
                 kind = specific
         if code == 0x4000 and _TAKEN.search(message):
             kind = AlreadyExists
-        return kind(method, code, message, object_id=object_id, call_id=call_id)
+        return kind(method, code, message, object_id=object_id, replication_index=replication_index, call_id=call_id)
 
 
 class AuthenticationFailed(ApiError):

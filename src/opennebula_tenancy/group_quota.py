@@ -13,7 +13,7 @@ import attrs
 
 from opennebula_tenancy._wire.template import Template, render
 from opennebula_tenancy.plan import Change
-from opennebula_tenancy.quota import Limit, LimitValue, Metric, Quota, Usage
+from opennebula_tenancy.quota import Held, Limit, LimitValue, Metric, Quota, Usage
 from opennebula_tenancy.vdc_spec import StorageScope
 
 
@@ -59,7 +59,10 @@ def _number(limit: LimitValue) -> Decimal:
 
 
 def _limit(number: Decimal) -> LimitValue:
-    return Limit(int(number)) if number in {Limit.DEFAULT.value, Limit.UNLIMITED.value} else number
+    if number in {Limit.DEFAULT.value, Limit.UNLIMITED.value}:
+        return Limit(int(number))
+    text = f"{number or Decimal(0):f}"  # oned writes 1.50, and knows -0
+    return Held(text.rstrip("0").rstrip(".") if "." in text else text)
 
 
 class GroupQuota:
@@ -87,14 +90,52 @@ class GroupQuota:
 
     def quota(self) -> Quota:
         """The limits as OpenNebula has them. Where datastores or networks differ, the widest of their limits."""
+        return self._limits(self._scope)
+
+    def _limits(self, scope: QuotaScope) -> Quota:
         limits: dict[str, LimitValue] = {}
         for metric in Metric:
-            numbers = [self._value(*place, missing=Limit.DEFAULT.value) for place in self._scope.places(metric)]
+            numbers = [self._value(*place, missing=Limit.DEFAULT.value) for place in scope.places(metric)]
             if numbers:
                 widest = max(numbers) if min(numbers) >= 0 else min(numbers)
                 # OpenNebula takes 2.5 machines for a limit, and it allows two.
                 limits[metric.field] = _limit(widest.to_integral_value(ROUND_FLOOR) if metric.whole else widest)
         return Quota(**limits)
+
+    def completed(self, wanted: Quota) -> Quota:
+        """Limits that are wanted, with those that are to be carried to places where they did not hold before.
+
+        A datastore that is added to a tenant's clusters has no limit, and would be a hole in the one that there is.
+
+        Args:
+            wanted: The limits that are to change.
+
+        Returns:
+            These, and what is not among them and has to be written in new places.
+        """
+        set_already = {place for metric, _ in wanted.named() for place in self._scope.places(metric)}
+        carried = {}
+        for metric, limit in self._limits(self._former).named():
+            places = set(self._scope.places(metric))
+            added = places.difference(self._former.places(metric))
+            if added and limit is not Limit.DEFAULT and places.isdisjoint(set_already):
+                carried[metric.field] = limit
+        return Quota(**carried) | wanted
+
+    def unlimited_datastores(self) -> tuple[int, ...]:
+        """The datastores that hold images of the tenant, and no limit of storage, though the tenant has one."""
+        limit = self.quota().storage_mb
+        if self._scope.storage is StorageScope.DISKS or limit is None or isinstance(limit, Limit):
+            return ()
+        size = Metric.STORAGE.attribute
+        return tuple(
+            sorted(
+                own
+                for (section, own), values in self._rows.items()
+                if section == Metric.STORAGE.section and own is not None and own not in self._scope.datastores
+                if values.get(size) == Limit.DEFAULT.value and values.get(f"{size}{_USED}", 0) > 0
+            )
+        )
 
     def usage(self) -> Usage:
         """What is used: in all datastores, but on the external networks only."""

@@ -135,6 +135,10 @@ def as_kept(number: Fraction) -> Decimal:
     return Decimal(f"{single:.0f}" if single.is_integer() else f"{single:.2f}".rstrip("0"))
 
 
+class Held(Decimal):
+    """A limit as OpenNebula has it: it is so, whatever one may think of it, and is not judged."""
+
+
 @attrs.frozen
 class _Refused:
     """A value that is no limit, held until all of them can be named at once."""
@@ -143,7 +147,7 @@ class _Refused:
 
 
 def _limit(value: Number | Limit | None) -> LimitValue | None:
-    if value is None or isinstance(value, Limit):
+    if value is None or isinstance(value, Limit | Held):
         return value
     try:
         number = exactly(value)

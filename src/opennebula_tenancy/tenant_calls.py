@@ -97,6 +97,14 @@ class TenantCalls(Converging):
 
         self._rpc.mutate("one.vdc.update", vdc_id, render(marks), MERGE, look=look)
 
+    def rename_vdc(self, vdc_id: int, name: str) -> None:
+        """Give a VDC a name."""
+
+        def look() -> int | None:
+            return vdc_id if self.vdc(vdc_id).name == name else None
+
+        self._converge("one.vdc.rename", vdc_id, name, look=look)
+
     def set_member(self, vdc_id: int, group_id: int, *, present: bool) -> None:
         """Put a group into a VDC, or take it out."""
 

@@ -84,14 +84,13 @@ class NetworkingIds:
     router: int | None = None
 
 
-def of_group(spec: VdcSpec, vdc_id: int, networking: NetworkingIds) -> Mapping[str, str]:
+def of_group(spec: VdcSpec, vdc_id: int, scope: QuotaScope, networking: NetworkingIds) -> Mapping[str, str]:
     """What a group is marked with when its tenant is finished."""
-    stores = spec.storage_datastores
     return {
         **ownership.mark(spec.key, GROUP_ROLE),
         VDC_ID: str(vdc_id),
         STORAGE_SCOPE: spec.storage_scope.value,
-        DATASTORES: _CLUSTERS_OWN if stores is None else _joined(stores),
+        **of_datastores(scope.datastores, by_clusters=spec.storage_datastores is None),
         NETWORKS: _joined(spec.floating_ip_networks),
         NETWORK_ID: _shown(networking.network),
         SECURITY_GROUP_ID: _shown(networking.security_group),
@@ -99,8 +98,19 @@ def of_group(spec: VdcSpec, vdc_id: int, networking: NetworkingIds) -> Mapping[s
     }
 
 
+def of_datastores(datastores: tuple[int, ...], *, by_clusters: bool) -> Mapping[str, str]:
+    """What a group is marked with where limits of storage hold: `clusters,1,100` where these are its clusters' own.
+
+    Which these are at the moment that the limits are set is written down, since OpenNebula keeps the rows of datastores
+    that leave the clusters, or are deleted.
+    """
+    own = [_CLUSTERS_OWN, *map(str, sorted(datastores))]
+    return {DATASTORES: ",".join(own) if by_clusters else _joined(datastores)}
+
+
 UNSETTLED: Mapping[str, str] = {NETWORK_ID: "unsettled"}
-"""What a finished tenant's group gets before a network is made for it: from then on one is looked for."""
+"""What a finished tenant's group gets before a network is made for it, or its network is removed: from then on it is
+looked for, and not known to be whole."""
 
 
 def networking_of(group: GroupRecord) -> NetworkingIds | None:
@@ -126,13 +136,13 @@ def is_tenant(group: GroupRecord) -> bool:
 def scope_of(group: GroupRecord) -> QuotaScope:
     """Where a tenant's limits hold, as the mark of its group says.
 
-    The datastores are those named there, or those that have a row where the tenant goes by its clusters.
+    The datastores are those written there; where none is, and the tenant goes by its clusters, those that have a row.
     """
     template = group.template
     storage = template.get(STORAGE_SCOPE, "")
     scope = StorageScope(storage) if storage in set(StorageScope) else StorageScope.IMAGES
-    datastores = _split(template.get(DATASTORES, ""))
-    if goes_by_clusters(group):
+    datastores = limited_datastores(group)
+    if goes_by_clusters(group) and not datastores:
         datastores = tuple(
             row.id for row in group.quotas if row.section == "DATASTORE" and row.id is not None and row.id >= 0
         )
@@ -141,7 +151,12 @@ def scope_of(group: GroupRecord) -> QuotaScope:
 
 def goes_by_clusters(group: GroupRecord) -> bool:
     """Whether a tenant's limits of storage hold on the datastores of its clusters, whichever these are."""
-    return group.template.get(DATASTORES) == _CLUSTERS_OWN
+    return group.template.get(DATASTORES, "").partition(",")[0] == _CLUSTERS_OWN
+
+
+def limited_datastores(group: GroupRecord) -> tuple[int, ...]:
+    """The datastores that limits of storage were set on, as the mark of a tenant's group says."""
+    return _split(group.template.get(DATASTORES, ""))
 
 
 def _joined(ids: tuple[int, ...]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opennebula_tenancy._wire.records import ClusterRecord, DatastoreRecord
+from opennebula_tenancy._wire.records import ClusterRecord, DatastoreRecord, number_in, parse
 from opennebula_tenancy.errors import NotFound, SettingsError
 from opennebula_tenancy.group_quota import QuotaScope
 from opennebula_tenancy.vdc_spec import StorageScope
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from opennebula_tenancy.vdc_spec import VdcSpec
 
 
+_FIRST_ZONE = 0
+"""The zone that there always is: an OpenNebula without a federation has no other."""
 EVERY_CLUSTER = -10
 """The id that stands for all clusters in a VDC."""
 
 
 def find_places(
-    reader: Reader, spec: VdcSpec, networks: Collection[int] | None = None
+    reader: Reader, spec: VdcSpec, networks: Collection[int] | None = None, limited: tuple[int, ...] = ()
 ) -> tuple[tuple[int, ...], QuotaScope, tuple[str, ...]]:
     """Find the clusters to use, and the datastores and networks that the limits hold on.
 
@@ -32,12 +34,17 @@ def find_places(
         reader: Reads from OpenNebula.
         spec: The tenant.
         networks: The ids of all networks, where they are known already.
+        limited: The ids of the image datastores that the tenant's limits hold on until now.
 
     Returns:
         The ids of the clusters, where the limits hold, and what in the spec does not exist, a sentence each.
     """
     problems: list[str] = []
-    limits_images = spec.storage_datastores is not None or counts_images(spec.quota, spec.storage_scope)
+    if spec.zone != _FIRST_ZONE and not _is_zone(reader, spec.zone):
+        problems.append(f"zone: there is no zone {spec.zone}")
+    counts = counts_images(spec.quota, spec.storage_scope)
+    # Those that hold already are to hold on what datastores there are now, whether or not the quota names them.
+    limits_images = counts or bool(limited) or spec.storage_datastores is not None
     stores = DatastoreRecord.pool(reader.read("one.datastorepool.info")) if limits_images else ()
     # Where the datastores show that there are all the clusters asked for, these need not be read.
     known = frozenset(cluster for store in stores for cluster in store.clusters)
@@ -50,14 +57,22 @@ def find_places(
         datastores = spec.storage_datastores
         images = {store.id for store in stores if store.holds_images}
         problems.extend(f"storage_datastores: {own} is no image datastore" for own in datastores if own not in images)
-    elif limits_images and not (datastores := _within(stores, clusters)):
-        problems.append(_NO_DATASTORE)
+    elif limits_images:
+        datastores = _within(stores, clusters)
+        if counts and not datastores:
+            problems.append(_NO_DATASTORE)
+        datastores = datastores or limited
     problems.extend(
         f"external_networks: there is no network {network}"
         for network in spec.external_networks
         if not _is_network(reader, network, networks)
     )
     return clusters, QuotaScope(spec.storage_scope, datastores, spec.floating_ip_networks), tuple(problems)
+
+
+def _is_zone(reader: Reader, ident: int) -> bool:
+    zones = parse(reader.read("one.zonepool.info"), "ZONE_POOL").iterfind("ZONE")
+    return any(number_in(zone, "ID") == ident for zone in zones)
 
 
 def _is_network(reader: Reader, ident: int, known: Collection[int] | None) -> bool:

@@ -36,7 +36,7 @@ class TenantState:
     """What OpenNebula has of the tenant that a spec asks for.
 
     Attributes:
-        spec: What is asked for.
+        spec: What is asked for, with the limits that are to be carried to places where they did not hold before.
         vdc: Its VDC, if there is one.
         group: Its group, if there is one.
         in_default_vdc: Whether the group is in VDC 0.
@@ -65,15 +65,18 @@ class TenantState:
         return self.group is not None and is_finished(self.group, self.spec.key)
 
     @property
+    def is_begun(self) -> bool:
+        """Whether a run has begun something that was never finished: the tenant, or a network for it."""
+        if self.group is not None and self.complete:
+            return tenant_mark.networking_of(self.group) is None
+        return self.vdc is not None
+
+    @property
     def quota(self) -> GroupQuota:
         """The group's quotas; those of a new group when there is none."""
         if self.group is None:
             return GroupQuota((), self.scope)
-        former = tenant_mark.scope_of(self.group) if self.complete else None
-        by_clusters = tenant_mark.goes_by_clusters(self.group) and self.spec.storage_datastores is None
-        if former and by_clusters and self.scope.datastores:
-            former = attrs.evolve(former, datastores=self.scope.datastores)
-        return GroupQuota(self.group.quotas, self.scope, former)
+        return _quota(self.group, self.scope, self.spec)
 
     def differences(self) -> list[Difference]:
         """What is to be mended, in order."""
@@ -94,6 +97,8 @@ class TenantState:
         its_vdc = f"VDC {vdc.id}" if vdc else f"VDC {name}"
         if vdc is None:
             yield Difference(Kind.VDC, Change("create", its_vdc))
+        elif vdc.name != name:
+            yield Difference(Kind.VDC_NAME, Change("set", f"name of {its_vdc}", vdc.name, name))
         if group is None:
             yield Difference(Kind.GROUP, Change("create", its_group))
         if vdc is None or group is None or tenant_mark.bound_group(vdc) != group.id:
@@ -128,7 +133,7 @@ class TenantState:
         if self.spec.network is not None:
             held = (networking.network, networking.security_group, networking.router)
             ids = tenant_mark.NetworkingIds(*(None if item is None else item.id for item in held))
-        return tenant_mark.of_group(self.spec, self.vdc.id if self.vdc else -1, ids)
+        return tenant_mark.of_group(self.spec, self.vdc.id if self.vdc else -1, self.scope, ids)
 
     def _is_marked(self) -> bool:
         if self.vdc is None or self.group is None:
@@ -191,11 +196,14 @@ def observe(reader: Reader, spec: VdcSpec) -> TenantState:
     if networks is None and spec.network is not None and seen.held.network is None:
         networks = read_networks(reader)
     known = None if networks is None else frozenset(network.id for network in networks)
-    clusters, scope, problems = find_places(reader, spec, known)
+    limited = tenant_mark.limited_datastores(finished) if finished else ()
+    clusters, scope, problems = find_places(reader, spec, known, limited)
     held = {network for _, network in found.vdc.networks} if found.vdc else set()
     networking, more = plan_networking(reader, spec, attrs.evolve(seen, networks=networks), clusters, held)
     if problems or more:
         raise SettingsError(*problems, *more)
+    if group is not None:
+        spec = attrs.evolve(spec, quota=_quota(group, scope, spec).completed(spec.quota))
     rules = AclRule.list_of(reader.read("one.acl.info")) if group else ()
     default = next(vdc for vdc in found.vdcs if vdc.id == DEFAULT_VDC)
     return TenantState(
@@ -212,19 +220,34 @@ def observe(reader: Reader, spec: VdcSpec) -> TenantState:
     )
 
 
+def _quota(group: GroupRecord, scope: QuotaScope, spec: VdcSpec) -> GroupQuota:
+    """The quotas of a tenant's group, with an eye to where its limits held until now."""
+    if not is_finished(group, spec.key):
+        return GroupQuota(group.quotas, scope)
+    former = tenant_mark.scope_of(group)
+    if spec.storage_datastores is None and tenant_mark.goes_by_clusters(group) and not scope.datastores:
+        former = attrs.evolve(former, datastores=())  # no limit of ours: those that have a row are somebody else's
+    return GroupQuota(group.quotas, scope, former)
+
+
 def observe_account(reader: Reader, spec: VdcSpec, group: GroupRecord | None) -> AdminState | None:
     """Look for the administrator account of a tenant, where the spec speaks of one."""
     return None if spec.admin is None else observe_admin(reader, spec.name, group, wanted=spec.admin)
 
 
 def _refuse_foreign(spec: VdcSpec, found: Found) -> None:
-    for what, ours in (("VDC", found.vdc), ("group", found.group)):
-        if ours is not None and ours.name != spec.name:
-            raise Conflict(
-                f"the key {spec.key} is that of the tenant {ours.name} ({what} {ours.id}), and OpenNebula cannot "
-                f"rename a group to {spec.name}"
-            )
-    if found.vdc is not None:
+    vdc, group = found.vdc, found.group
+    if group is not None and group.name != spec.name:
+        raise Conflict(
+            f"the key {spec.key} is that of the tenant {group.name} (group {group.id}), and OpenNebula cannot rename a "
+            f"group to {spec.name}"
+        )
+    if group is None and vdc is not None and vdc.name != spec.name:
+        raise Conflict(
+            f"the key {spec.key} is that of the tenant {vdc.name} (VDC {vdc.id}), which has no group yet: finish it "
+            f"under that name, or delete it, before you ask for {spec.name}"
+        )
+    if vdc is not None and vdc.name == spec.name:
         return
     if taken := next((vdc for vdc in found.vdcs if vdc.name == spec.name), None):
         raise Conflict(

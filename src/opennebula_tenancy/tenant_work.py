@@ -12,7 +12,7 @@ from opennebula_tenancy._wire.records import VdcRecord
 from opennebula_tenancy.admin_work import AdminWork
 from opennebula_tenancy.compensation import Compensations
 from opennebula_tenancy.difference import Kind
-from opennebula_tenancy.errors import NotFound, TenancyError, VerificationFailed
+from opennebula_tenancy.errors import NotFound, OutcomeUnknown, TenancyError, VerificationFailed
 from opennebula_tenancy.network_work import NetworkWork
 from opennebula_tenancy.plan import Progress, Step
 from opennebula_tenancy.retreat import Retreat
@@ -26,7 +26,7 @@ from opennebula_tenancy.tenant_state import TenantState, observe, observe_accoun
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from opennebula_tenancy._transport.rpc import Rpc
+    from opennebula_tenancy._transport.rpc import CallRecord, Rpc
     from opennebula_tenancy._wire.acl import AclRule
     from opennebula_tenancy.admin_credentials import Credentials, CredentialSource
     from opennebula_tenancy.difference import Difference
@@ -53,15 +53,16 @@ class TenantWork:
     """
 
     def __init__(self, rpc: Rpc, spec: VdcSpec, source: CredentialSource, progress: Progress | None = None) -> None:
-        self._rpc = rpc
-        self._calls = TenantCalls(rpc)
+        self._changed = False
+        self._rpc = rpc.overheard(self._hear)
+        self._calls = TenantCalls(self._rpc)
         self._spec = spec
         self._source = source
         self._progress = progress
         self.credentials: Credentials | None = None
         self._undo = Compensations()
         self._vdc_id = -1
-        self._retreat = Retreat(rpc, lambda: self._vdc_id)
+        self._retreat = Retreat(self._rpc, lambda: self._vdc_id)
         self._made_vdc: int | None = None
         self._made_group: int | None = None
         self._group_is_ours = False
@@ -76,26 +77,30 @@ class TenantWork:
             TenancyError: What stopped it. What this run has made is removed again, unless the tenant is finished.
         """
         state = observe(self._rpc, self._spec)
+        self._spec = state.spec
         if not (differences := state.differences()):
             return state
         with self._retreat, self._undo:
             try:
                 return self._make(state, differences)
             except TenancyError as error:
-                if state.vdc is not None or state.group is not None:
+                if self._changed and (state.vdc is not None or state.group is not None):
                     error.add_note(
                         f"The tenant {self._spec.name} was there before, and stands half changed: run again."
                     )
                 raise
+
+    def _hear(self, record: CallRecord) -> None:
+        self._changed |= record.mutates and record.outcome in {"ok", OutcomeUnknown.__name__}
 
     def _make(self, state: TenantState, differences: list[Difference]) -> TenantState:
         after = self._apply(state, differences)
         if any(rest.kind is not Kind.MARK for rest in after.differences()):
             after = self._once_more()
         finished = self._finish(after)
-        if finished is after or (state.vdc is None and not self._undo.shared):
+        if finished is after or not (state.is_begun or self._undo.shared):
             return finished
-        # Another run may have had a hand in it, and may have been taking something away until it saw the mark.
+        # Another run has had a hand in it, and may have been taking something away until it saw the mark.
         self._retreat.await_others()
         after = observe(self._rpc, self._spec)
         return self._finish(self._once_more()) if after.differences() else after
@@ -166,6 +171,7 @@ class TenantWork:
 
         mend: Mapping[Kind, Callable[[int], object]] = {
             Kind.VDC: create_vdc,
+            Kind.VDC_NAME: lambda _: calls.rename_vdc(self._vdc_id, spec.name),
             Kind.GROUP: create_group,
             Kind.BINDING: lambda _: calls.mark_vdc(self._vdc_id, tenant_mark.bound_to(group_id)),
             Kind.MEMBERSHIP: lambda _: calls.set_member(self._vdc_id, group_id, present=True),

@@ -17,7 +17,7 @@ from opennebula_tenancy.networking_removal import GONE_S
 from opennebula_tenancy.networking_search import find_networking, taken
 from opennebula_tenancy.router import Router
 from opennebula_tenancy.tenant_calls import TenantCalls
-from opennebula_tenancy.tenant_mark import VDC_ID, goes_by_clusters, is_tenant, scope_of
+from opennebula_tenancy.tenant_mark import VDC_ID, goes_by_clusters, is_tenant, of_datastores, scope_of
 from opennebula_tenancy.tenant_places import counts_images, datastores_of
 from opennebula_tenancy.tenant_removal import remove_tenant
 from opennebula_tenancy.tenant_search import read_group, read_groups
@@ -25,7 +25,7 @@ from opennebula_tenancy.tenant_state import observe
 from opennebula_tenancy.tenant_work import TenantWork
 from opennebula_tenancy.turns import Turns
 from opennebula_tenancy.vdc import Vdc
-from opennebula_tenancy.vdc_figures import VdcFigures
+from opennebula_tenancy.vdc_figures import VdcFigures, missing_parts
 from opennebula_tenancy.vdc_spec import scope_problems
 
 
@@ -94,6 +94,26 @@ class Vdcs:
         admin = self._admins.of(state.group, work.credentials)
         return Vdc(state.group.id, state.vdc.id, spec.name, spec.key, self, admin)
 
+    def ensure_admin(self, group_id: int) -> Vdc:
+        """Make the administrator account of a tenant that has none, or not the whole of one, and touch nothing else.
+
+        Args:
+            group_id: The id of the tenant's group.
+
+        Returns:
+            The tenant, with its account.
+
+        Raises:
+            NotFound: There is no such group.
+            Conflict: The group is not a tenant of this library, or the account's name is taken; nothing was changed.
+            ApiError: OpenNebula refused a call; what this run made is gone again.
+            TransportError: OpenNebula could not be reached for as long as calls are retried.
+            VerificationFailed: All calls were accepted, and the account is not what it is to be.
+            RollbackIncomplete: One of these, and something is left behind: it says what.
+        """
+        group = self._tenant(group_id)
+        return attrs.evolve(self._vdc(group), admin=self._admins.ensure(group))
+
     def get(self, group_id: int) -> Vdc:
         """Get a tenant by the id of its group.
 
@@ -130,7 +150,14 @@ class Vdcs:
         found = {}
         for group in self._tenants():
             quota = GroupQuota(group.quotas, scope_of(group))
-            found[group.id] = VdcFigures(group.template[ownership.KEY], quota.usage(), quota.quota())
+            found[group.id] = VdcFigures(
+                group.template[ownership.KEY],
+                quota.usage(),
+                quota.quota(),
+                self._admins.derived(group),
+                quota.unlimited_datastores(),
+                missing_parts(group),
+            )
         return found
 
     def usage_of(self, group_id: int) -> Usage:
@@ -155,27 +182,34 @@ class Vdcs:
 
     def set_quota(self, group_id: int, quota: Quota) -> Quota:
         """Change limits of one tenant; see `Vdc.set_quota`."""
-        group = self._tenant(group_id)
-        with self._turns.take(group.template[ownership.KEY]):
-            return self._set_quota(group, quota)
+        with self._turns.take(self._tenant(group_id).template[ownership.KEY]):
+            # Read again now that it is our turn: blocks are written whole, and none may go back to an older state.
+            return self._set_quota(self._tenant(group_id), quota)
 
-    def _set_quota(self, group: GroupRecord, wanted: Quota) -> Quota:
-        scope = scope_of(group)
-        if problems := tuple(scope_problems(wanted, scope.storage, scope.networks)):
+    def _set_quota(self, group: GroupRecord, quota: Quota) -> Quota:
+        scope = former = scope_of(group)
+        if problems := tuple(scope_problems(quota, scope.storage, scope.networks)):
             raise SettingsError(*problems)
-        calls = TenantCalls(self._rpc)
-        if counts_images(wanted, scope.storage) and goes_by_clusters(group):
+        calls, mark = TenantCalls(self._rpc), {}
+        if counts_images(quota, scope.storage) and goes_by_clusters(group):
             vdc = calls.vdc(self._vdc(group).vdc_id)
             scope = attrs.evolve(scope, datastores=datastores_of(self._rpc, vdc))
-        # Read again now that it is our turn: blocks are written whole, and none may go back to an older state.
-        before = GroupQuota(self._tenant(group.id).quotas, scope)
-        if not before.changes(wanted):
+            mark = {**of_datastores(scope.datastores, by_clusters=True)}
+        before = GroupQuota(group.quotas, scope, former)
+        wanted = before.completed(quota)
+        if before.changes(wanted):
+            calls.set_limits(group.id, before, wanted)
+        elif mark.items() <= group.template.items():
             return before.quota()
-        calls.set_limits(group.id, before, wanted)
-        after = before.with_rows(self._tenant(group.id).quotas)
-        if wrong := "; ".join(map(str, after.changes(wanted))):
+        # Only then: who reads the limits meanwhile reads them where they were.
+        if not mark.items() <= group.template.items():
+            calls.mark_group(group.id, mark)
+        group = self._tenant(group.id)
+        left = [str(change) for change in before.with_rows(group.quotas).changes(wanted)]
+        left += [f"set {name} of the group" for name, value in mark.items() if group.template.get(name) != value]
+        if wrong := "; ".join(left):
             raise VerificationFailed(f"OpenNebula accepted the limits of {group.name}, yet would still: {wrong}")
-        return after.quota()
+        return GroupQuota(group.quotas, scope_of(group)).quota()
 
     def delete(
         self,

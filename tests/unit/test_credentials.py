@@ -1,7 +1,12 @@
 """Where the endpoint and the credentials come from."""
 
+import errno
+import io
 import logging
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,6 +109,62 @@ def test_a_directory_in_the_place_of_the_file_holds_no_credentials(places: Place
 @pytest.mark.parametrize("pair", [SECRET, f":{SECRET}", f"{SECRET}:", ":", ""])
 def test_what_is_no_pair_is_refused_and_not_repeated(places: Places, pair: str) -> None:
     assert places.problems(auth=pair) == ("auth: credentials are user:password or user:token",)
+
+
+@pytest.fixture(name="forbid")
+def _forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Let nobody read a file, or look into a directory: tests may run as one who may do all."""
+
+    def forbid(path: Path) -> None:
+        def guarded(call: Callable[..., Any]) -> Callable[..., Any]:
+            def guard(name: Any, *args: Any, **kwargs: Any) -> Any:
+                if isinstance(name, str | Path) and (path in Path(name).parents or (Path(name) == path.absolute())):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(name))
+                return call(name, *args, **kwargs)
+
+            return guard
+
+        if path.is_dir():
+            monkeypatch.setattr(os, "stat", guarded(os.stat))
+        monkeypatch.setattr(io, "open", guarded(io.open))
+
+    return forbid
+
+
+def test_a_system_directory_that_one_may_not_look_into_is_as_none(
+    places: Places, forbid: Callable[[Path], None]
+) -> None:
+    places.write(places.system / "one_endpoint", "https://system:1/RPC2")
+    places.write(places.system / "one_auth", "system:1")
+    forbid(places.system)
+    (problem,) = places.problems()
+    assert problem.startswith("auth: no credentials in ")
+    places.write(places.home / ".one" / "one_auth", "home:2")
+    assert (places.find().endpoint, places.find().auth) == ("http://localhost:2633/RPC2", "home:2")
+
+
+@pytest.mark.parametrize("name", ["one_endpoint", "one_auth"])
+def test_a_file_of_the_system_that_one_may_not_read_is_as_none(
+    places: Places, forbid: Callable[[Path], None], name: str
+) -> None:
+    places.write(places.home / ".one" / "one_auth", "home:2")
+    forbid(places.write(places.system / name, "system:1"))
+    assert places.find().endpoint == "http://localhost:2633/RPC2"
+    (places.home / ".one" / "one_auth").unlink()
+    (problem,) = places.problems()
+    assert problem.startswith("auth: no credentials in ")
+
+
+def test_a_file_of_ones_own_that_cannot_be_read_is_named_among_all_problems(
+    places: Places, forbid: Callable[[Path], None]
+) -> None:
+    endpoint = places.write(places.home / ".one" / "one_endpoint", b"\xe4")
+    auth = places.write(places.home / ".one" / "one_auth", "home:2")
+    forbid(auth)
+    assert places.problems() == (
+        f"endpoint: {endpoint} is not UTF-8 text",
+        f"auth: {auth}: Permission denied",
+    )
 
 
 def test_a_file_that_is_no_text_is_named_and_not_quoted(places: Places) -> None:

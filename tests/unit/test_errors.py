@@ -68,7 +68,8 @@ def test_a_code_and_a_text_stand_for_one_class(code: int, message: str, kind: ty
 
 
 def test_an_error_that_names_no_object_has_none() -> None:
-    assert ont.ApiError("one.x.y", 0x400, "gone").object_id is None
+    error = ont.ApiError("one.x.y", 0x400, "gone")
+    assert (error.object_id, error.replication_index) == (None, None)
 
 
 @pytest.mark.parametrize("kind", ERRORS)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opennebula_tenancy import Change, Limit, Metric, Quota, StorageScope, Usage
+from opennebula_tenancy import Change, Limit, Metric, Quota, SettingsError, StorageScope, Usage
 from opennebula_tenancy._wire.records import QuotaRow
 from opennebula_tenancy.group_quota import GroupQuota, QuotaScope
 
@@ -53,6 +53,21 @@ def test_limits_are_read_with_the_default_where_there_is_no_row() -> None:
 def test_where_datastores_differ_the_widest_limit_is_told(sizes: list[int], widest: Any) -> None:
     rows = [row("DATASTORE", number, SIZE=size) for number, size in enumerate(sizes)]
     assert GroupQuota(rows, QuotaScope(datastores=(0, 1))).quota().storage_mb == widest
+
+
+def test_what_the_server_has_is_read_whatever_it_is() -> None:
+    huge = Decimal(339999995214436424907732413799364296704)
+    quota = GroupQuota([row("VM", CPU=huge, MEMORY="-0", VMS="0.50")], QuotaScope()).quota()
+    assert (quota.cpu, quota.memory_mb, quota.vms) == (huge, 0, 0)
+    assert str(quota.memory_mb) == "0"
+    assert str(GroupQuota([row("VM", CPU="1.50", MEMORY="100")], QuotaScope()).quota()).startswith(
+        "Quota(cpu=1.5, memory_mb=100,"
+    )
+    changed = quota | Quota(vms=3)
+    assert (changed.cpu, changed.vms) == (huge, 3)
+    assert str(huge) in GroupQuota([], QuotaScope()).template(quota)
+    with pytest.raises(SettingsError):
+        Quota(cpu=huge)
 
 
 def test_a_limit_of_half_a_machine_that_somebody_else_wrote_is_read_as_what_it_allows() -> None:
@@ -133,6 +148,22 @@ def test_only_rows_that_differ_are_written() -> None:
     assert group.changes(wanted) == (Change("set", "limit DATASTORE 2/SIZE", "11", "10"),)
     assert group.changes(Quota(cpu=4)) == ()
     assert blocks(group.template(Quota(cpu=4))) == []
+
+
+def test_limits_go_along_to_new_places() -> None:
+    rows = [row("DATASTORE", 1, SIZE=10, IMAGES=-1), row("NETWORK", 3, LEASES=2), VM]
+    former = QuotaScope(datastores=(1,), networks=(3,))
+
+    def completed(wanted: Quota, scope: QuotaScope) -> Quota:
+        return GroupQuota(rows, scope, former).completed(wanted)
+
+    wider = QuotaScope(datastores=(1, 2), networks=(3, 4))
+    assert completed(Quota(), former) == Quota()
+    assert completed(Quota(), QuotaScope()) == Quota()
+    assert completed(Quota(cpu=1), wider) == Quota(cpu=1, storage_mb=10, floating_ips=2)
+    assert completed(Quota(storage_mb=5, floating_ips=0), wider) == Quota(storage_mb=5, floating_ips=0)
+    assert completed(Quota(), QuotaScope(DISKS, (1,), (3,))) == Quota(storage_mb=10)
+    assert completed(Quota(system_disk_mb=7), QuotaScope(BOTH, (1, 2), (3,))) == Quota(system_disk_mb=7)
 
 
 def test_changes_name_the_limits_that_are_no_numbers() -> None:

@@ -82,6 +82,7 @@ RECORD = NetworkRecord(
     clusters=frozenset({0, 100}),
     template={"SECURITY_GROUPS": "0,277", "TENANCY_KEY": "k"},
     spans=((ip("10.77.1.1"), 254), (ip("10.78.0.10"), 5)),
+    size=274,
     used_leases=3,
     leases=(
         LeaseRecord(ip("10.77.1.1"), vrouter=66),

@@ -1,8 +1,11 @@
 """What can be asked for in a virtual machine."""
 
+from typing import Any
+
 import pytest
 
 import opennebula_tenancy as ont
+from opennebula_tenancy.vm_size import VmSize
 from opennebula_tenancy.vm_spec import Allowed, VmSpec
 from unit.test_ssh_key import KEYS
 
@@ -65,3 +68,42 @@ def test_lists_of_what_is_allowed_may_be_anything_that_has_ids() -> None:
     assert Allowed(templates=[1, 1], images=()).templates == {1}
     assert Allowed(images=()).images == frozenset()
     assert Allowed().networks is None
+
+
+def test_values_of_other_types_are_problems_and_all_are_named() -> None:
+    wrong: dict[str, Any] = {
+        "name": 5,
+        "key": None,
+        "vdc": "0",
+        "template": 2**31,
+        "network": "x",
+        "networks": 5,
+        "images": [[]],
+        "clusters": 7,
+        "sched_requirements": 5,
+        "size": {"vcpu": 1},
+        "keep_template_nics": "yes",
+        "ssh_keys": (None, b"ssh-rsa", KEYS["rsa"]),
+        "context": {"A": 1, 2: "b"},
+    }
+    with pytest.raises(ont.SettingsError) as caught:
+        VmSpec(**wrong)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        *(name for name in wrong if name not in {"ssh_keys", "context"}),
+        "ssh_keys[0]",
+        "ssh_keys[1]",
+        "context.A",
+        "context",
+    ]
+
+
+@pytest.mark.parametrize("wrong", [{"ssh_keys": None}, {"ssh_keys": 5}, {"context": None}, {"context": "A=1"}])
+def test_what_is_no_list_or_mapping_is_a_problem(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ont.SettingsError, match=next(iter(wrong))):
+        VmSpec(name="web", vdc=1, template=1, **wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"vcpu": []}, {"memory_mb": object()}, {"cpu_per_vcpu": None}, {"cpu": b"1"}])
+def test_a_size_that_is_no_number_is_a_problem(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ont.SettingsError, match=f"size.{next(iter(wrong))}"):
+        VmSize(**wrong)

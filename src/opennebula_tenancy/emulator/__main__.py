@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from opennebula_tenancy.emulator import Emulator, Fault, FaultKind
 
 
+_LAST_PORT = 65535
 _EXAMPLES = """
 a fault is KIND[,method=NAME][,call=INDEX][,onwards=yes][,times=COUNT][,delay=SECONDS][,code=CODE][,message=TEXT]:
   --fault lose-reply,method=one.vdc.allocate     apply the first one.vdc.allocate, and drop the connection
@@ -42,6 +43,17 @@ def fault(text: str) -> Fault:
     )
 
 
+def port(text: str) -> int:
+    """A TCP port of the command line.
+
+    Raises:
+        ValueError: There is no such port.
+    """
+    if not 0 <= (number := int(text)) <= _LAST_PORT:
+        raise ValueError(f"{number} is no port")
+    return number
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM.
 
@@ -57,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=_EXAMPLES + ", ".join(FaultKind),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1 (default: a free one)")
+    parser.add_argument("--port", type=port, default=0, help="TCP port on 127.0.0.1 (default: a free one)")
     parser.add_argument("--empty", action="store_true", help="start as after a first installation, without hosts")
     parser.add_argument("--fault", type=fault, action="append", default=[], metavar="FAULT", help="see below")
     options = parser.parse_args(arguments)
@@ -66,10 +78,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, to_end)
     server = Emulator(port=options.port, populated=not options.empty)
     server.faults.arm(*options.fault)
-    with server:
+    try:
+        server.start()
+    except OSError as error:
+        parser.exit(1, f"{parser.prog}: port {options.port} of 127.0.0.1: {error.strerror}\n")
+    try:
         print(f"endpoint {server.endpoint}", f"credentials {server.auth}", sep="\n", flush=True)  # noqa: T201
         signal.sigwait(to_end)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, to_end)  # another one ends a server that does not
+    finally:
+        server.stop()
     return 0
 
 
