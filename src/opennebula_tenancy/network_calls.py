@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opennebula_tenancy import ownership
+from opennebula_tenancy import ownership, vrrp
 from opennebula_tenancy._wire.network_records import NetworkRecord, NetworkState, RouterRecord, SecurityGroupRecord
-from opennebula_tenancy._wire.records import VdcRecord
+from opennebula_tenancy._wire.records import VdcRecord, parse
 from opennebula_tenancy._wire.template import render
+from opennebula_tenancy._wire.vm_records import VmRecord
 from opennebula_tenancy.converging import MERGE, Converging
 from opennebula_tenancy.errors import EnteredFailureState, NotFound, WrongState
 from opennebula_tenancy.security_rule import SecurityRule, same_rules
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from opennebula_tenancy._transport.rpc import Reader
-    from opennebula_tenancy._wire.template import Template
+    from opennebula_tenancy._wire.template import Scalar, Template, Value, Vector
 
 
 NETWORK_ROLE = "network"
 SECURITY_GROUP_ROLE = "security-group"
 ROUTER_ROLE = "router"
 ROUTER_VM_ROLE = "router-vm"
+_REPLACE = 0
+"""The `append` argument of update methods that drops the attributes that are not named."""
 _ADMINISTRATORS = 0
 """The group oneadmin: what its members make is in it."""
 _EVERY = (-2, -1, -1)
@@ -108,6 +111,19 @@ def rules_of(group: SecurityGroupRecord) -> tuple[SecurityRule, ...]:
         SettingsError: One of them is none that this library would write.
     """
     return tuple(sorted((SecurityRule.of_vector(rule) for rule in group.rules), key=str))
+
+
+def _attributes(text: object) -> Mapping[str, Value]:
+    """All attributes of a network's template as they are written: vectors, and names that repeat, among them.
+
+    VNET_UPDATE is the server's own, and what is empty it writes itself.
+    """
+    found: dict[str, list[Scalar | Vector]] = {}
+    for item in parse(text, "VNET").iterfind("TEMPLATE/*"):
+        value = {part.tag: part.text for part in item if part.text} or item.text
+        if value and item.tag != "VNET_UPDATE":
+            found.setdefault(item.tag, []).append(value)
+    return found
 
 
 class NetworkCalls(Converging):
@@ -196,12 +212,22 @@ class NetworkCalls(Converging):
         return self._allocate("one.vn.allocate", text, cluster, look=look, what=f"the network {name}")
 
     def set_network(self, network_id: int, settings: Mapping[str, str]) -> None:
-        """Write attributes into the template of a network, keeping all others."""
+        """Write attributes into the template of a network, keeping all others. Empty ones are taken out of it.
+
+        An update that merges takes nothing out: where something is to go, the template is written anew as a whole.
+        """
 
         def look() -> int | None:
-            return network_id if settings.items() <= read_network(self._rpc, network_id).template.items() else None
+            held = read_network(self._rpc, network_id).template
+            return network_id if all(held.get(name, "") == value for name, value in settings.items()) else None
 
-        self._rpc.mutate("one.vn.update", network_id, render(settings), MERGE, look=look)
+        wanted: Template = {name: value for name, value in settings.items() if value}
+        mode = MERGE
+        if len(wanted) < len(settings):
+            held = _attributes(self._rpc.read("one.vn.info", network_id, False))
+            wanted = {**{name: value for name, value in held.items() if name not in settings}, **wanted}
+            mode = _REPLACE
+        self._rpc.mutate("one.vn.update", network_id, render(wanted), mode, look=look)
 
     def await_network(self, network_id: int, *, timeout_s: float) -> NetworkRecord:
         """Wait until a network is ready.
@@ -257,6 +283,23 @@ class NetworkCalls(Converging):
         text = render({"NAME": name, **ownership.mark(key, ROUTER_ROLE), **template})
         made: int = self._rpc.mutate("one.vrouter.allocate", text, look=look)
         return made
+
+    def set_router_number(self, router_id: int, number: int) -> None:
+        """Give a virtual router another VRRP id, which machines have that are made from now on."""
+
+        def look() -> int | None:
+            return router_id if vrrp.number_of(read_router(self._rpc, router_id)) == number else None
+
+        self._rpc.mutate("one.vrouter.update", router_id, render({vrrp.KEEPALIVED_ID: number}), MERGE, look=look)
+
+    def set_context(self, vm_id: int, values: Mapping[str, str]) -> None:
+        """Tell a machine of a router other things in its CONTEXT, also while it runs."""
+
+        def look() -> int | None:
+            vm = VmRecord.parse(self._rpc.read("one.vm.info", vm_id, False))
+            return vm_id if values.items() <= vm.context.items() else None
+
+        self._rpc.mutate("one.vm.updateconf", vm_id, render({"CONTEXT": values}), MERGE, look=look)
 
     def instantiate(
         self, router: RouterRecord, count: int, template_id: int, name: str, extra: Template

@@ -10,6 +10,7 @@ import attrs
 from opennebula_tenancy._wire.template import text_problem
 from opennebula_tenancy.errors import SettingsError
 from opennebula_tenancy.ids import id_problems
+from opennebula_tenancy.scheduling import expression_problem
 from opennebula_tenancy.security_rule import SecurityRule
 from opennebula_tenancy.subnets import SubnetPool, parse_subnet
 
@@ -54,8 +55,8 @@ class NetworkSpec:
         rules: What traffic reaches the tenant's machines. None at all: everything does. Where no rule speaks of
             outbound traffic, all of it is allowed.
         instances: How many machines the router has. Two or more share the gateway's address (keepalived).
-        keepalived_id: The number of the router among those that share its networks, 1 to 255; OpenNebula derives one
-            from the router's id when None.
+        keepalived_id: The number of a router of two or more machines among those in the external network, 1 to 255;
+            one that is free there when None. It has to be the router's own.
         sched_requirements: Where the router may run, as an expression of OpenNebula's scheduler; in the tenant's
             clusters when None.
         timeout_s: How many seconds the network and the router may take until they are ready, each.
@@ -102,7 +103,7 @@ class NetworkSpec:
         yield from counts or self._room_problems(2 ** (_BITS - prefix) - 2)
         if self.keepalived_id is not None:
             yield from _range_problem("keepalived_id", self.keepalived_id, _KEEPALIVED_IDS, "a number from 1 to 255")
-        if self.sched_requirements is not None and (problem := text_problem(self.sched_requirements)):
+        if self.sched_requirements is not None and (problem := expression_problem(self.sched_requirements)):
             yield f"sched_requirements: the expression {problem}"
         if not self.timeout_s > 0:
             yield f"timeout_s: {self.timeout_s!r} is no time to wait"
@@ -155,6 +156,11 @@ class NetworkSpec:
         if not self.rules or any(rule.direction == "outbound" for rule in self.rules):
             return self.rules
         return (*self.rules, SecurityRule("outbound", "all"))
+
+    def machine_names(self, tenant: str) -> tuple[str, ...]:
+        """What the machines of the router of a tenant are called."""
+        name = f"{tenant}_router_vm"
+        return tuple(f"{name}_{number}" for number in range(self.instances)) if self.is_shared else (name,)
 
     @property
     def is_shared(self) -> bool:

@@ -10,31 +10,26 @@ from typing import TYPE_CHECKING
 import attrs
 
 from opennebula_tenancy import ownership
-from opennebula_tenancy._wire.network_records import RouterNicRecord, RouterRecord, SecurityGroupRecord
+from opennebula_tenancy._wire.network_records import SecurityGroupRecord
 from opennebula_tenancy.difference import Kind
-from opennebula_tenancy.errors import AllocationFailed, ApiError, Conflict, NotFound, PoolExhausted, SettingsError
+from opennebula_tenancy.errors import Conflict, PoolExhausted, SettingsError
 from opennebula_tenancy.network_calls import (
     SECURITY_GROUP_ROLE,
     NetworkCalls,
     network_of,
     read_networks,
-    read_router,
-    read_routers,
     read_security_group,
     read_security_groups,
-    routers_of,
     security_group_of,
 )
 from opennebula_tenancy.networking_removal import NetworkRemoval
-from opennebula_tenancy.networking_search import read_machines, rivals, taken
-from opennebula_tenancy.router_template import router_extra, router_nics
+from opennebula_tenancy.networking_search import rivals, taken
+from opennebula_tenancy.router_work import RouterWork
 from opennebula_tenancy.security_rule import same_rules
 from opennebula_tenancy.subnet import Subnet
 from opennebula_tenancy.subnets import AddressSpan
 from opennebula_tenancy.tenant_mark import NetworkingIds, networking_of
 from opennebula_tenancy.tenant_search import find_tenant, is_finished
-from opennebula_tenancy.vm_calls import VmCalls
-from opennebula_tenancy.vm_waiting import wait_until_running
 
 
 if TYPE_CHECKING:
@@ -90,13 +85,14 @@ class NetworkWork:
         self._removal = NetworkRemoval(rpc, *([tenant.network.timeout_s] if tenant.network else []))
         self._made_group: int | None = None
         self._made_network: int | None = None
-        self._made_router: int | None = None
+        self._router = RouterWork(rpc, tenant, self._removal, undo, lambda: self._kept().router)
         self.held = held
 
     def mending(self) -> Mapping[Kind, Callable[[int], object]]:
         """How each kind of difference is mended."""
         return {
-            Kind.ROUTER_GONE: self._remove_router,
+            Kind.ROUTER_GONE: self._change_router(self._router.remove),
+            Kind.ROUTER_REPLACED: self._change_router(self._router.replace),
             Kind.NETWORK_GONE: self._removal.network,
             Kind.SECURITY_GROUP_GONE: self._removal.security_group,
             Kind.SECURITY_GROUP: lambda _: self._create_group(),
@@ -218,7 +214,7 @@ class NetworkWork:
         name, key = self._tenant.network_name, self._tenant.key
         group = self.held.security_group
         settings = {} if group is None else attrs.evolve(self.held, subnet=subnet).settings(group.id)
-        template = {**self._driver(), **subnet.template, **settings}
+        template = {**self._driver(), **subnet.template, **{name: text for name, text in settings.items() if text}}
         self._made_network = None
         with self._undo.making(lambda: _left("network", name, self._made_network), self._undo_network) as making:
             network_id, making.ours = self._calls.create_network(key, name, template, self.held.clusters[0])
@@ -259,8 +255,10 @@ class NetworkWork:
         return self.held.network.id
 
     def _set_network(self) -> None:
-        if (group := self.held.security_group) is not None:
-            self._calls.set_network(self._network_id, self.held.settings(group.id))
+        if (group := self.held.security_group) is not None and (network := self.held.network) is not None:
+            wanted = self.held.settings(group.id)
+            settings = {name: text for name, text in wanted.items() if text or name in network.template}
+            self._calls.set_network(network.id, settings)
 
     def _set_cluster(self, cluster: int) -> None:
         self._calls.set_cluster(self._network_id, cluster, present=cluster in self.held.clusters)
@@ -271,100 +269,18 @@ class NetworkWork:
 
     # The router
 
-    def _remove_router(self, router_id: int) -> None:
-        self._removal.router(router_id)
-        routers = tuple(router for router in self.held.routers if router.id != router_id)
-        self.held = attrs.evolve(self.held, routers=routers)
+    def _change_router(self, change: Callable[[Networking, int], Networking]) -> Callable[[int], None]:
+        def mend(router_id: int) -> None:
+            self.held = change(self.held, router_id)
+
+        return mend
 
     def _create_router(self) -> None:
         network = self._await_network()
-        self._removal.strays(network)
-        subnet = self.held.subnet or Subnet.of(network.template)
-        spec, name = self._spec, f"{self._tenant.name}_router"
-        nics = router_nics(spec, network.id, subnet)
-        template: dict[str, Value] = {"NIC": nics}
-        if spec.keepalived_id is not None:
-            template["KEEPALIVED_ID"] = spec.keepalived_id
-        with self._undo.making(lambda: self._router_left(name), self._undo_router) as making:
-            try:
-                router_id = self._calls.create_router(self._tenant.key, name, template)
-            except ApiError:
-                # Where the gateway's address floats, the router of another run for this tenant may have it already.
-                if (other := self._other_router(None)) is None:
-                    raise
-                router_id, making.ours = other.id, False
-            self._made_router = router_id
-        # One that was just made has no machines yet; instantiating them reads it.
-        router = _new_router(router_id, name, nics) if making.ours else read_router(self._rpc, router_id)
-        self.held = attrs.evolve(self.held, routers=(router,))
-
-    def _router_left(self, name: str) -> str:
-        if leaving := self._removal.leaving.values():
-            return ", ".join(f"VM {vm.id} ({vm.name})" for vm in leaving)
-        return _left("router", name, self._made_router)
-
-    def _undo_router(self) -> bool:
-        kept = self._kept().router
-        routers = routers_of(read_routers(self._rpc), self._tenant.key)
-        made = [router.id for router in routers if self._made_router in {None, router.id}]
-        for router_id in made:
-            if router_id != kept:
-                self._removal.router(router_id)
-        return kept not in made
-
-    def _other_router(self, own: int | None) -> RouterRecord | None:
-        """The router that another run for this tenant has made, if there is one."""
-        found = routers_of(read_routers(self._rpc), self._tenant.key)
-        return next((router for router in found if router.id != own), None)
+        self.held = self._router.create(self.held, network)
 
     def _run_router(self) -> None:
-        router = self.held.router
-        if router is None:
-            raise Conflict(f"the router of {self._tenant.name} has been changed meanwhile: run again")
-        wanted = self._spec.instances
-        for vm_id in sorted(router.vms)[:wanted]:
-            held = self.held.machines.get(vm_id)
-            if held is not None and held.status.stays and not held.status.is_running:
-                VmCalls(self._rpc).power_on(vm_id)
-        if len(router.vms) < wanted:
-            router = self._instantiate(router, wanted - len(router.vms))
-        # The router had more, or another run for this tenant has made some at the same time: the oldest stay.
-        for surplus in read_machines(self._rpc, sorted(router.vms)[wanted:]).values():
-            self._removal.machine(surplus)
-        timeout_s = self._spec.timeout_s
-        ids = sorted(router.vms)[:wanted]
-        machines = {vm_id: wait_until_running(self._rpc, vm_id, timeout_s=timeout_s) for vm_id in ids}
-        router = attrs.evolve(router, vms=frozenset(ids))
-        self.held = attrs.evolve(self.held, routers=(router,), machines=machines)
-
-    def _instantiate(self, router: RouterRecord, count: int) -> RouterRecord:
-        if (template := self.held.template) is None:
-            raise AssertionError("the template is read before anything is changed")
-        name = f"{self._tenant.name}_router_vm" + ("_%i" if self._spec.is_shared else "")
-        extra = router_extra(self._tenant, self._spec, template)
-        try:
-            return self._calls.instantiate(router, count, template.id, name, extra)
-        except (AllocationFailed, NotFound):
-            # Only one machine can have the gateway's address: is it that of another run for this tenant?
-            other = self._other_router(router.id)
-            if other is None or not other.vms:
-                raise
-            self._removal.router(router.id)
-            self._made_router = -1
-            return other
-
-
-def _new_router(router_id: int, name: str, nics: list[dict[str, str]]) -> RouterRecord:
-    """A router as the server has just made it."""
-    return RouterRecord(
-        id=router_id,
-        name=name,
-        uid=0,
-        gid=0,
-        template={},
-        vms=frozenset(),
-        nics=tuple(RouterNicRecord.of(nic, number) for number, nic in enumerate(nics)),
-    )
+        self.held = self._router.run(self.held)
 
 
 def _left(noun: str, name: str, ident: int | None) -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from opennebula_tenancy.subnet import Subnet
 
 
+NAME_SERVERS = "ONEAPP_VNF_DNS_NAMESERVERS"
+"""What the machines of a router are told of name servers, in their CONTEXT."""
 OPEN = (SecurityRule("inbound", "all"), SecurityRule("outbound", "all"))
 """The rules of a tenant that asks for none: everything passes."""
 
@@ -43,6 +45,8 @@ class Networking:
         routers: The routers: more than one where runs for the same tenant have met.
         machines: The machines of the routers, by id.
         template: The template of the router, where one is asked for.
+        vrrp_id: The number that a new router is to have, where its machines share addresses.
+        remarks: What differs from what is asked for, and stays as it is.
     """
 
     name: str
@@ -56,12 +60,22 @@ class Networking:
     routers: tuple[RouterRecord, ...] = ()
     machines: Mapping[int, VmRecord] = attrs.field(factory=dict)
     template: VmTemplateRecord | None = None
+    vrrp_id: int | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def router(self) -> RouterRecord | None:
         """The router that is as asked for: one that has machines before one that has none; None when none is."""
         fitting = [router for router in self.routers if self._fits(router)]
-        return min(fitting, key=lambda router: (not router.vms, router.id), default=None)
+        return min(fitting, key=lambda router: (not self.standing(router), router.id), default=None)
+
+    def failed(self, router: RouterRecord) -> tuple[VmRecord, ...]:
+        """The machines of a router that failed."""
+        return tuple(vm for vm in self.machines.values() if vm.id in router.vms and vm.status.has_failed)
+
+    def standing(self, router: RouterRecord) -> tuple[int, ...]:
+        """The ids of the machines of a router that have not failed, the oldest first."""
+        return tuple(sorted(router.vms - {vm.id for vm in self.failed(router)}))
 
     @property
     def rules(self) -> tuple[SecurityRule, ...]:
@@ -69,7 +83,7 @@ class Networking:
         return (self.spec.all_rules if self.spec else ()) or OPEN
 
     def settings(self, security_group: int) -> dict[str, str]:
-        """The attributes of the network that can be changed while it is in use.
+        """The attributes of the network that can be changed while it is in use; empty ones are to be absent.
 
         OpenNebula puts its own security group 0, which lets everything pass, into every new network: it has to be
         written over.
@@ -79,11 +93,9 @@ class Networking:
         """
         settings = {"SECURITY_GROUPS": str(security_group)}
         if self.spec is not None and self.subnet is not None:
+            mtu = "" if self.spec.mtu is None else str(self.spec.mtu)
             settings["GATEWAY"] = str(self.subnet.gateway)
-            if self.spec.dns:
-                settings["DNS"] = self.spec.dns
-            if self.spec.mtu is not None:
-                settings |= {"MTU": str(self.spec.mtu), "GUEST_MTU": str(self.spec.mtu)}
+            settings |= {"DNS": self.spec.dns or "", "MTU": mtu, "GUEST_MTU": mtu}
         return settings
 
     def differences(self) -> Iterator[Difference]:
@@ -137,7 +149,8 @@ class Networking:
         held = {name: network.template.get(name, "") for name in settings}
         for name, value in settings.items():
             if group is not None and held[name] != value:
-                yield Difference(Kind.NETWORK_SETTINGS, Change("set", f"{name} of {what}", held[name], value))
+                action = "set" if value else "remove"
+                yield Difference(Kind.NETWORK_SETTINGS, Change(action, f"{name} of {what}", held[name], value))
         if group is None:
             yield Difference(Kind.NETWORK_SETTINGS, Change("set", f"security group of {what}"))
         if not self.in_vdc:
@@ -149,27 +162,35 @@ class Networking:
 
     def _router_differences(self, spec: NetworkSpec) -> Iterator[Difference]:
         router = self.router
+        gone = Kind.ROUTER_GONE if router is not None or self.network is None else Kind.ROUTER_REPLACED
         for other in self.routers:
             if other is not router:
-                yield Difference(Kind.ROUTER_GONE, Change("delete", _named("router", other)), other.id)
+                yield Difference(gone, Change("delete", _named("router", other)), other.id)
         if router is None:
             what = f"router {self.name}_router"
             yield Difference(Kind.ROUTER, Change("create", what, "", f"to network {spec.external_network}"))
             yield Difference(Kind.ROUTER_VMS, Change("start", f"{spec.instances} VM of {what}"))
             return
-        what = _named("router", router)
-        for vm_id in sorted(router.vms)[: spec.instances]:
+        yield from (Difference(Kind.ROUTER_VMS, change) for change in self._machine_changes(router, spec))
+
+    def _machine_changes(self, router: RouterRecord, spec: NetworkSpec) -> Iterator[Change]:
+        what, standing = _named("router", router), self.standing(router)
+        for vm_id in standing[: spec.instances]:
             machine = self.machines.get(vm_id)
             if machine is None or not machine.status.is_running:
-                state = str(machine.status) if machine else ""
-                yield Difference(Kind.ROUTER_VMS, Change("start", f"VM {vm_id} of {what}", state))
-        if (short := spec.instances - len(router.vms)) > 0:
-            yield Difference(Kind.ROUTER_VMS, Change("start", f"{short} VM of {what}"))
-        for vm_id in sorted(router.vms)[spec.instances :]:
-            yield Difference(Kind.ROUTER_VMS, Change("delete", f"VM {vm_id} of {what}"))
+                yield Change("start", f"VM {vm_id} of {what}", str(machine.status) if machine else "")
+            elif spec.dns and (servers := machine.context.get(NAME_SERVERS, "")) != spec.dns:
+                yield Change("set", f"name servers of VM {vm_id} of {what}", servers, spec.dns)
+        short = spec.instances - len(standing)
+        for number, machine in enumerate(self.failed(router)):
+            yield Change("replace" if number < short else "delete", f"VM {machine.id} of {what}", str(machine.status))
+        if (missing := short - len(self.failed(router))) > 0:
+            yield Change("start", f"{missing} VM of {what}")
+        for vm_id in standing[spec.instances :]:
+            yield Change("delete", f"VM {vm_id} of {what}")
 
     def _fits(self, router: RouterRecord) -> bool:
-        """Whether a router leads from the tenant's gateway to the external network, with no machine that failed."""
+        """Whether a router leads from the tenant's gateway to the external network."""
         if self.spec is None or self.network is None or self.subnet is None:
             return False
         nics = {nic.network_id: nic for nic in router.nics}
@@ -179,7 +200,6 @@ class Networking:
             and external is not None
             and internal.floating_ip is self.spec.is_shared
             and (internal.vrouter_ip or internal.ip) == self.subnet.gateway
-            and not any(vm.status.has_failed for vm in self.machines.values() if vm.id in router.vms)
         )
 
     def notes(self) -> Iterator[str]:
@@ -200,8 +220,26 @@ class Networking:
             if driver != wanted:
                 yield (
                     f"network {network.id} was made with the driver {network.vn_mad} over {network.phydev or 'none'}, "
-                    "and stays so"
+                    f"and stays so{_ANEW}"
                 )
+            yield from _kept(network, spec)
+        yield from self.remarks
+
+
+_ANEW = ": only a new network changes that (ensure without a network, and then with one)"
+_OWN_BRIDGE = "onebr"
+"""How OpenNebula begins the name of a bridge that it chooses (`VirtualNetwork::insert`)."""
+
+
+def _kept(network: NetworkRecord, spec: NetworkSpec) -> Iterator[str]:
+    """What a network was made with other than is asked for, and keeps."""
+    chosen = spec.bridge or ("" if network.bridge.startswith(_OWN_BRIDGE) else "one of its own")
+    if chosen and network.bridge != chosen:
+        yield f"network {network.id} has the bridge {network.bridge}, not {chosen}, and keeps it{_ANEW}"
+    # OpenNebula shows a VLAN in the template where somebody chose it.
+    vlan = str(spec.vlan_id) if spec.vlan_id is not None else ("a free one" if network.template.get("VLAN_ID") else "")
+    if vlan and network.vlan_id != vlan:
+        yield f"network {network.id} has the VLAN {network.vlan_id}, not {vlan}, and keeps it{_ANEW}"
 
 
 def _named(noun: str, item: NetworkRecord | RouterRecord | SecurityGroupRecord) -> str:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from opennebula_tenancy import ownership, tenant_mark
+from opennebula_tenancy import ownership, tenant_mark, vrrp
 from opennebula_tenancy._wire.vm_records import VmRecord
 from opennebula_tenancy._wire.vm_template_records import VmTemplateRecord
-from opennebula_tenancy.errors import Conflict, NotEmpty, NotFound
+from opennebula_tenancy.errors import Conflict, NotEmpty, NotFound, PoolExhausted
 from opennebula_tenancy.network_calls import (
     NETWORK_ROLE,
     ROUTER_ROLE,
@@ -29,6 +29,8 @@ from opennebula_tenancy.network_calls import (
     security_group_of,
 )
 from opennebula_tenancy.networking import Networking
+from opennebula_tenancy.router_drift import router_remarks
+from opennebula_tenancy.router_room import lack_of_room
 from opennebula_tenancy.subnet import SUBNET, Subnet
 from opennebula_tenancy.subnets import AddressSpan, overlapping
 
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from opennebula_tenancy._transport.rpc import Reader
-    from opennebula_tenancy._wire.network_records import NetworkRecord, SecurityGroupRecord
+    from opennebula_tenancy._wire.network_records import NetworkRecord, RouterRecord, SecurityGroupRecord
     from opennebula_tenancy._wire.records import GroupRecord
     from opennebula_tenancy.network_spec import NetworkSpec
     from opennebula_tenancy.tenant_mark import NetworkingIds
@@ -144,7 +146,7 @@ def plan_networking(
         Conflict: The name of the network is taken by one that is not the tenant's.
         NotEmpty: The tenant is to have no network any more, and machines are attached to it; or its router is to lead
             elsewhere, and machines have floating IPs.
-        PoolExhausted: There is no subnet for it.
+        PoolExhausted: There is no subnet for it, or there are too few addresses for its router.
     """
     held = attrs.evolve(seen.held, spec=spec.network, clusters=clusters)
     network = held.network
@@ -160,7 +162,8 @@ def plan_networking(
     refuse_floating(reader, held, spec.network)
     held = attrs.evolve(held, in_vdc=held.network is not None and held.network.id in set(vdc_networks))
     problems: list[str] = []
-    problems.extend(_external_problems(reader, spec.network, networks, clusters))
+    external = _known(reader, spec.network.external_network, networks)
+    problems.extend(_external_problems(spec.network, external, clusters))
     problems.extend(_rule_problems(reader, spec.network, networks))
     held = attrs.evolve(held, template=_template(reader, spec.network, problems))
     wanted = spec.network.wanted_subnet
@@ -177,7 +180,15 @@ def plan_networking(
         if not problems:
             subnet = wanted or spec.network.pool.choose(taken(networks, spec.network.external_network))
             held = attrs.evolve(held, subnet=Subnet(subnet))
-    return held, tuple(problems)
+    own = {router.id for router in held.routers}
+    neighbours = vrrp.taken(read_routers(reader), spec.network.external_network, own) if spec.network.is_shared else {}
+    if held.router is None and spec.network.is_shared:
+        problems.extend(_number_problems(spec.network, neighbours))
+        held = attrs.evolve(held, vrrp_id=spec.network.keepalived_id or vrrp.free(neighbours))
+    lack = () if external is None or problems else tuple(lack_of_room(held, external, lambda: _strays(reader, held)))
+    if lack:
+        raise PoolExhausted("; ".join(lack))
+    return attrs.evolve(held, remarks=tuple(router_remarks(spec, spec.network, held, neighbours))), tuple(problems)
 
 
 def taken(networks: Iterable[NetworkRecord], external: int | None = None) -> Iterator[AddressSpan]:
@@ -223,11 +234,28 @@ def _is_lost(network: NetworkRecord, networks: Iterable[NetworkRecord]) -> bool:
     return not network.used_leases and bool(rivals(networks, network.id, Subnet.of(network.template)))
 
 
-def _external_problems(
-    reader: Reader, spec: NetworkSpec, networks: tuple[NetworkRecord, ...] | None, clusters: tuple[int, ...]
-) -> Iterator[str]:
+def _number_problems(spec: NetworkSpec, neighbours: Mapping[int, RouterRecord]) -> Iterator[str]:
+    wanted, network = spec.keepalived_id, spec.external_network
+    if wanted is not None and (other := neighbours.get(wanted)) is not None:
+        yield (
+            f"network.keepalived_id: {wanted} is that of router {other.id} in network {network}, and each router there "
+            "needs one of its own"
+        )
+    elif wanted is None and vrrp.free(neighbours) is None:
+        yield f"network.external_network: the routers in network {network} have all {len(vrrp.NUMBERS)} keepalived ids"
+
+
+def _strays(reader: Reader, held: Networking) -> tuple[VmRecord, ...]:
+    """The machines of routers of the tenant that are gone."""
+    if (network := held.network) is None:
+        return ()
+    ours = {vm_id for router in held.routers for vm_id in router.vms}
+    machines = read_machines(reader, (lease.vm for lease in network.leases if lease.vm is not None))
+    return tuple(vm for vm in machines.values() if vm.id not in ours and is_router_machine(vm, network))
+
+
+def _external_problems(spec: NetworkSpec, external: NetworkRecord | None, clusters: tuple[int, ...]) -> Iterator[str]:
     ident = spec.external_network
-    external = _known(reader, ident, networks)
     if external is None:
         yield f"network.external_network: there is no network {ident}"
     elif not external.clusters & set(clusters):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from opennebula_tenancy import ownership
 from opennebula_tenancy.network_calls import ROUTER_VM_ROLE
+from opennebula_tenancy.networking import NAME_SERVERS
 from opennebula_tenancy.scheduling import both, in_clusters
 
 
@@ -58,8 +59,7 @@ def router_extra(tenant: VdcSpec, spec: NetworkSpec, template: VmTemplateRecord)
         The attributes.
     """
     own = {name: value.strip() for name, value in template.context.items() if value.strip()}
-    clusters = in_clusters(tenant.clusters) if tenant.clusters is not None else ""
-    requirements = spec.sched_requirements or both(template.attributes.get("SCHED_REQUIREMENTS", ""), clusters)
+    requirements = placement(tenant, spec, template)
     return {
         **ownership.mark(tenant.key, ROUTER_VM_ROLE),
         "CONTEXT": {"NETWORK": "YES", **own, **_functions(spec)},
@@ -67,9 +67,25 @@ def router_extra(tenant: VdcSpec, spec: NetworkSpec, template: VmTemplateRecord)
     }
 
 
+def placement(tenant: VdcSpec, spec: NetworkSpec, template: VmTemplateRecord) -> str:
+    """Where a machine of the router may run, as an expression of the scheduler; empty where it may anywhere.
+
+    Args:
+        tenant: The tenant.
+        spec: What is asked for as its network.
+        template: The template.
+    """
+    clusters = in_clusters(tenant.clusters) if tenant.clusters is not None else ""
+    return spec.sched_requirements or both(template.attributes.get("SCHED_REQUIREMENTS", ""), clusters)
+
+
+def name_servers(spec: NetworkSpec) -> dict[str, str]:
+    """What the machines of the router are told of name servers; nothing where none are asked for."""
+    return {NAME_SERVERS: spec.dns, "ONEAPP_VNF_DNS_USE_ROOTSERVERS": "NO"} if spec.dns else {}
+
+
 def _functions(spec: NetworkSpec) -> dict[str, str]:
     """The functions of the appliance: routing, NAT, floating IPs, DHCP and DNS."""
-    name_servers = {"ONEAPP_VNF_DNS_NAMESERVERS": spec.dns, "ONEAPP_VNF_DNS_USE_ROOTSERVERS": "NO"} if spec.dns else {}
     return {
         "ONEAPP_VNF_ROUTER4_ENABLED": "YES",
         "ONEAPP_VNF_ROUTER4_INTERFACES": f"{INTERNAL} {EXTERNAL}",
@@ -81,6 +97,6 @@ def _functions(spec: NetworkSpec) -> dict[str, str]:
         "ONEAPP_VNF_DHCP4_INTERFACES": INTERNAL,
         "ONEAPP_VNF_DNS_ENABLED": "YES",
         "ONEAPP_VNF_DNS_INTERFACES": INTERNAL,
-        **name_servers,
+        **name_servers(spec),
         **({"ONEAPP_VNF_KEEPALIVED_ENABLED": "YES"} if spec.is_shared else {}),
     }

@@ -82,12 +82,9 @@ class VdcSpec:
 
     def __attrs_post_init__(self) -> None:
         problems = [problem for problem in (name_problem(Kind.GROUP, self.name), key_problem(self.key)) if problem]
-        if (
-            not problems
-            and self.network is not None
-            and (problem := name_problem(Kind.NETWORK, f"{self.name}_internal"))
-        ):
-            problems.append(problem)
+        if not problems and self.network is not None:
+            names = ((Kind.NETWORK, self.network_name), (Kind.VM, self.network.machine_names(self.name)[-1]))
+            problems.extend(problem for kind, name in names if (problem := name_problem(kind, name)))
         if self.admin and not problems and (problem := name_problem(Kind.USER, admin_name(self.name))):
             problems.append(problem)
         if self.clusters == ():

@@ -47,6 +47,8 @@ class Accounts:
         return observe_admin(self.rpc, vdc.name, self.group(vdc), wanted=wanted)
 
     def ensure(self, vdc: ont.Vdc, *, wanted: bool = True) -> AdminUser | None:
+        if wanted:
+            return self.admins.ensure(self.group(vdc))
         undo, retreat = Compensations(), Retreat(self.rpc, lambda: vdc.vdc_id)
         work = AdminWork(self.rpc, vdc.name, vdc.key, self.source, undo=undo, retreat=retreat, group=lambda: vdc.id)
         with retreat, undo:

@@ -133,6 +133,49 @@ class TestWhatItCanDo:
 
 
 @pytest.mark.live
+class TestAnAccountThatComesLater:
+    def test_is_made_and_nothing_else_of_the_tenant_is_touched(
+        self, server: Emulator | Live, cloud: ont.Cloud, vdc: ont.Vdc, admin: Raw
+    ) -> None:
+        before = cloud.vdcs.plan(ont.VdcSpec(name=vdc.name, key=vdc.key, clusters=(0, 1)))
+        made = cloud.vdcs.ensure_admin(vdc.id)
+        assert made.admin is not None
+        credentials = made.admin.credentials()
+        assert credentials is not None
+        Raw(server.endpoint, credentials.auth)("one.user.info", -1)
+        assert (made.id, made.vdc_id, made.name, made.key) == (vdc.id, vdc.vdc_id, vdc.name, vdc.key)
+        assert made.quota() == vdc.quota()
+        assert cloud.vdcs.plan(ont.VdcSpec(name=vdc.name, key=vdc.key, clusters=(0, 1))) == before
+        users = admin("one.userpool.info")
+        assert cloud.vdcs.ensure_admin(vdc.id).admin is not None
+        assert admin("one.userpool.info") == users
+
+    def test_is_made_again_when_it_was_removed(
+        self, server: Emulator | Live, cloud: ont.Cloud, vdc: ont.Vdc, admin: Raw
+    ) -> None:
+        first = cloud.vdcs.ensure_admin(vdc.id).admin
+        assert first is not None
+        admin("one.user.delete", first.id)
+        second = cloud.vdcs.ensure_admin(vdc.id).admin
+        assert second is not None
+        assert second.id != first.id
+        credentials = second.credentials()
+        assert credentials is not None
+        Raw(server.endpoint, credentials.auth)("one.user.info", -1)
+
+    def test_is_refused_for_what_is_no_tenant_or_has_a_namesake(
+        self, cloud: ont.Cloud, vdc: ont.Vdc, admin: Raw
+    ) -> None:
+        with pytest.raises(ont.Conflict, match="carries no key"):
+            cloud.vdcs.ensure_admin(1)
+        with pytest.raises(ont.NotFound):
+            cloud.vdcs.ensure_admin(99999)
+        stranger = admin("one.user.allocate", f"{vdc.name}_admin", "secret", "core", [])
+        with pytest.raises(ont.Conflict, match="is not the administrator account of the tenant"):
+            cloud.vdcs.ensure_admin(vdc.id)
+        admin("one.user.delete", stranger)
+
+
 class TestThePassword:
     def test_it_is_the_same_after_a_restart(
         self, server: Emulator | Live, vdc: ont.Vdc, accounts: Accounts, sent: list[ont.CallRecord]

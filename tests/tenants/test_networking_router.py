@@ -203,7 +203,7 @@ class TestRoomOutside:
             cloud.vdcs.ensure(spec(external_network=narrow, instances=2))
             assert (len(gate(vdc).vm_ids), gate(vdc).is_running) == (2, True)
         else:
-            with pytest.raises(ont.PoolExhausted, match="needs 3 addresses, and only 2 are free"):
+            with pytest.raises(ont.PoolExhausted, match="3 free addresses needed, 2 there"):
                 cloud.vdcs.ensure(spec(external_network=narrow, instances=2))
             assert gate(vdc) == before
 
@@ -221,7 +221,9 @@ class TestRoomOutside:
         assert own is not None
         for number in range(2, 6):
             admin("one.vn.hold", own.id, f'LEASES=[IP="{own.subnet.network_address + number}"]')
-        with pytest.raises(ont.PoolExhausted, match=r"\(acme_internal\).* needs 3 addresses, and only 2 are free"):
+        with pytest.raises(
+            ont.PoolExhausted, match=r"\(acme_internal\) is too full .* 3 free addresses needed, 2 there"
+        ):
             cloud.vdcs.ensure(spec(**narrow, instances=2))
         assert gate(vdc) == before
 

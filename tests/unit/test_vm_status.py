@@ -31,6 +31,11 @@ def test_what_is_on_its_way_does_not_stay() -> None:
     assert [lcm for lcm in range(80) if VmStatus(ACTIVE, lcm).stays] == [3]
 
 
+def test_only_unknown_is_lost() -> None:
+    assert [lcm for lcm in range(80) if VmStatus(ACTIVE, lcm).is_lost] == [LcmState.UNKNOWN]
+    assert not VmStatus(VmState.POWEROFF, LcmState.UNKNOWN).is_lost
+
+
 def test_numbers_that_nobody_knows_are_kept_and_read_as_on_their_way() -> None:
     unknown = VmStatus(ACTIVE, 99)
     assert str(unknown) == "ACTIVE/99"

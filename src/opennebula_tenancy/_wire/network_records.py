@@ -121,6 +121,7 @@ class NetworkRecord:
         template: The scalar attributes of its template. ERROR says why it is in the state ERROR.
         spans: The first address and the number of addresses of each IPv4 range, those included that the server has
             not made yet: until the network leaves LOCK_CREATE they stand in the template.
+        size: The number of addresses of all its ranges, those without IPv4 included.
         used_leases: The number of addresses in use.
         leases: Those that the reader may see.
         vrouters: The ids of the routers that are attached to it.
@@ -140,6 +141,7 @@ class NetworkRecord:
     clusters: frozenset[int]
     template: Mapping[str, str]
     spans: tuple[tuple[IPv4Address, int], ...]
+    size: int
     used_leases: int
     leases: tuple[LeaseRecord, ...]
     vrouters: frozenset[int]
@@ -168,6 +170,7 @@ class NetworkRecord:
             clusters=_ids(element, "CLUSTERS"),
             template=template,
             spans=tuple(_spans(element)),
+            size=sum(id_in(item, "SIZE") or 0 for item in vectors(element, "AR_POOL/AR")),
             used_leases=number_in(element, "USED_LEASES"),
             leases=tuple(_leases(element)),
             vrouters=_ids(element, "VROUTERS"),

@@ -116,6 +116,7 @@ class DiskRecord:
         original_size_mb: The size of the image when the machine was made, in MB; None where it is not told.
         datastore_id: The datastore of the image; None where it is not told.
         is_cd: Whether it is a CD, that never has another size.
+        is_persistent: Whether what is written to it stays in its image when the machine is gone.
     """
 
     disk_id: int
@@ -124,6 +125,7 @@ class DiskRecord:
     original_size_mb: int | None
     datastore_id: int | None
     is_cd: bool = False
+    is_persistent: bool = False
 
     @classmethod
     def of(cls, vector: Mapping[str, str]) -> Self:
@@ -134,7 +136,8 @@ class DiskRecord:
             size_mb=_whole(vector, "SIZE"),
             original_size_mb=id_in(vector, "ORIGINAL_SIZE"),
             datastore_id=id_in(vector, "DATASTORE_ID"),
-            is_cd=vector.get("TYPE", "").upper() == "CDROM",
+            is_cd=vector.get("TYPE", "").upper().endswith("CDROM"),
+            is_persistent=vector.get("PERSISTENT", "").upper() == "YES",
         )
 
 
@@ -159,6 +162,8 @@ class VmRecord:
         host_id: The host that it is on, or was on last; None before it was on any.
         history: The number of its last history record, and of the action that is to end it; None where it has none.
         created_s: When it was made, in seconds since 1970.
+        template_id: The VM template that it was made of; None where it was made of none, and in the short body of a
+            pool.
     """
 
     id: int
@@ -176,6 +181,7 @@ class VmRecord:
     host_id: int | None
     history: tuple[int, int] | None
     created_s: int
+    template_id: int | None
 
     @property
     def reason(self) -> str:
@@ -184,8 +190,8 @@ class VmRecord:
 
     @property
     def disk_mb(self) -> int:
-        """The size of all its disks together, in MB."""
-        return sum(disk.size_mb for disk in self.disks)
+        """The size of all its disks together, in MB; CDs are shared, and nobody's."""
+        return sum(disk.size_mb for disk in self.disks if not disk.is_cd)
 
     @classmethod
     def of(cls, element: ET.Element) -> Self:
@@ -211,6 +217,7 @@ class VmRecord:
             host_id=history[-1][0] if history else None,
             history=history[-1][1:] if history else None,
             created_s=number_in(element, "STIME"),
+            template_id=id_in(scalars(element, "TEMPLATE"), "TEMPLATE_ID"),
         )
 
     @classmethod

@@ -121,7 +121,8 @@ class VmTemplateRecord:
     @property
     def sized_disk(self) -> int | None:
         """Which of its disks is the one to size: the first that is not a CD; None where it has none."""
-        return next((number for number, disk in enumerate(self.disks) if disk.get("TYPE", "").upper() != "CDROM"), None)
+        kinds = enumerate(disk.get("TYPE", "").upper() for disk in self.disks)
+        return next((number for number, kind in kinds if not kind.endswith("CDROM")), None)
 
     @classmethod
     def parse(cls, text: object) -> Self:

@@ -71,6 +71,8 @@ class Config:
         host_cpu: Cores of a dummy host, in hundredths.
         host_memory_kb: Memory of a dummy host, in KB.
         live_resize: Whether the virtualization driver resizes running VMs, as kvm does (LIVE_RESIZE).
+        onegate_endpoint: Where VMs with TOKEN=YES in their CONTEXT find OneGate (ONEGATE_ENDPOINT); empty: such VMs are
+            refused. When None it is empty, but a populated cloud has one.
         step_s: Seconds that one step of asynchronous work takes, e.g. a network becoming ready.
     """
 
@@ -89,4 +91,5 @@ class Config:
     host_cpu: int = 800
     host_memory_kb: int = 16777216
     live_resize: bool = False
+    onegate_endpoint: str | None = None
     step_s: float = 0.01

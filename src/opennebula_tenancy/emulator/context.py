@@ -10,9 +10,14 @@ from opennebula_tenancy.emulator.users import User
 from opennebula_tenancy.emulator.vms import ROUTER_ATTRIBUTES, VirtualMachine
 
 
+NO_ONEGATE = "TOKEN set, but onegate endpoint was not defined in oned.conf."
+"""Why a CONTEXT with TOKEN=YES is refused."""
+
 _VARIABLE = re.compile(
-    r"\$(?P<name>[A-Za-z_]\w*)(?:\[\s*(?P<key>\w+)\s*(?:,\s*(?P<by>\w+)\s*=\s*(?P<value>\"[^\"]*\"|\w+)\s*)?\])?"
+    r"\\.|\$(?P<name>[A-Za-z_]\w*)(?:\[\s*(?P<key>\w+)\s*(?:,\s*(?P<by>\w+)\s*=\s*(?P<value>\"[^\"]*\"|\w+)\s*)?\])?",
+    re.DOTALL,
 )
+"""Also what a backslash protects: both stay as they are (vm_var_parser.l)."""
 
 # The variable of a NIC, the attribute of the NIC, another to look at, and whether the network is asked too.
 _OF_NIC = (
@@ -51,6 +56,17 @@ def complete(cloud: Cloud, vm: VirtualMachine, context: Vector) -> None:
         known = vm.body.text(name)
         if known:
             context[name] = known
+
+
+def add_token(cloud: Cloud, vm: VirtualMachine, context: Vector) -> bool:
+    """Say in a context with TOKEN=YES where OneGate is; False where there is none."""
+    if context.get("TOKEN", "").upper() != "YES":
+        return True
+    if not cloud.config.onegate_endpoint:
+        return False
+    context["ONEGATE_ENDPOINT"], context["VMID"] = cloud.config.onegate_endpoint, str(vm.id)
+    vm.body.set("CREATED_BY", str(vm.uid))
+    return True
 
 
 def refresh(cloud: Cloud, vm: VirtualMachine) -> None:
@@ -101,7 +117,7 @@ def _of_network(cloud: Cloud, nic: Vector, name: str) -> str:
 
 def replaced(cloud: Cloud, vm: VirtualMachine, text: str) -> str:
     """A text with its variables `$NAME`, `$USER[KEY]`, `$NETWORK[KEY, NETWORK_ID="1"]`, `$DISK[KEY]` replaced."""
-    return _VARIABLE.sub(lambda match: _value(cloud, vm, match), text)
+    return _VARIABLE.sub(lambda match: _value(cloud, vm, match) if match["name"] else match[0], text)
 
 
 def _value(cloud: Cloud, vm: VirtualMachine, match: re.Match[str]) -> str:

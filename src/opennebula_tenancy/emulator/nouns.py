@@ -1,5 +1,7 @@
 """The nouns of the API: importing their modules declares their methods; here a new cloud gets what each begins with."""
 
+import attrs
+
 from opennebula_tenancy.emulator import (
     acls,
     address_calls,
@@ -69,6 +71,7 @@ _BOOTSTRAPS = (
 
 
 _IMAGE_DATASTORE_ID = 1
+_ONEGATE = "http://127.0.0.1:5030"
 ROUTER_TEMPLATE_ID = 8
 """The template for virtual routers of a populated cloud."""
 
@@ -86,8 +89,11 @@ def populate(cloud: Cloud) -> None:
     """Add what a small cloud has: dummy drivers, hosts in clusters 0 and 100, and what to build VMs of.
 
     That is an image of 2048 MB, a VM template with it (1 core, 512 MB), a template for virtual routers (id 8, half a
-    core, 256 MB), and a network of 20 addresses in both clusters from which tenants get their floating addresses.
+    core, 256 MB), and a network of 20 addresses in both clusters from which tenants get their floating addresses. VMs
+    can ask for tokens of OneGate, as virtual routers have to, unless the configuration says that there is none.
     """
+    if cloud.config.onegate_endpoint is None:
+        cloud.config = attrs.evolve(cloud.config, onegate_endpoint=_ONEGATE)
     for oid in (0, 1, 2):
         datastores.use_dummy_drivers(cloud, oid)
     for number in range(3):
@@ -141,7 +147,8 @@ def _add_building_blocks(cloud: Cloud, cluster_ids: tuple[int, ...]) -> None:
 
 
 def _add_router_template(cloud: Cloud, image_id: int) -> None:
-    context = Vector(NETWORK="YES", SSH_PUBLIC_KEY="$USER[SSH_PUBLIC_KEY]", START_SCRIPT="sysctl -w vm.swappiness=10")
+    context = Vector(NETWORK="YES", TOKEN="YES", SSH_PUBLIC_KEY="$USER[SSH_PUBLIC_KEY]")
+    context["START_SCRIPT"] = "sysctl -w vm.swappiness=10"
     text = [("NAME", "router"), ("VROUTER", "YES"), ("CPU", "0.5"), ("MEMORY", "256")]
     made = vmtemplates.VmTemplate(
         uname="oneadmin",

@@ -5,9 +5,6 @@ import re
 from opennebula_tenancy.emulator.template import Template, Vector
 
 
-NO_ONEGATE = "TOKEN set, but onegate endpoint was not defined in oned.conf."
-"""Why a CONTEXT with TOKEN=YES is refused."""
-
 _YES_OR_NO = ("PAE", "ACPI", "APIC", "HYPERV", "LOCALTIME", "GUEST_AGENT", "RAS", "MIGRATE_COMPRESSED")
 _DEVICE = re.compile(r"(?P<kind>DISK|NIC)(?P<number>\d+)", re.ASCII)
 

@@ -12,7 +12,7 @@ from opennebula_tenancy.emulator.starting import give_port
 from opennebula_tenancy.emulator.state import Cloud
 from opennebula_tenancy.emulator.syntax import parsed
 from opennebula_tenancy.emulator.template import Template, Vector, restricted_change
-from opennebula_tenancy.emulator.vm_boot import NO_ONEGATE, set_boot_order, tidy_features
+from opennebula_tenancy.emulator.vm_boot import set_boot_order, tidy_features
 from opennebula_tenancy.emulator.vm_rights import operate
 from opennebula_tenancy.emulator.vms import VirtualMachine
 from opennebula_tenancy.emulator.vmstates import LcmState, VmState
@@ -134,8 +134,8 @@ def _update_context(cloud: Cloud, vm: VirtualMachine, old: Vector, new: Vector, 
     made = Vector({key: value for key, value in new.items() if key not in equal or (key == "NETWORK" and not merging)})
     for key in ("TARGET", "DISK_ID"):
         made[key] = old.get(key, "")
-    if made.get("TOKEN", "").upper() == "YES":
-        raise internal(NO_ONEGATE)
+    if not context.add_token(cloud, vm, made):
+        raise internal(context.NO_ONEGATE)
     context.complete(cloud, vm, made)
     if merging:
         old.update(made)

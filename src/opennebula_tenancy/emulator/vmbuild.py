@@ -16,7 +16,7 @@ from opennebula_tenancy.emulator.rules import Subject
 from opennebula_tenancy.emulator.secgroups import SecurityGroup
 from opennebula_tenancy.emulator.state import Cloud, name_problem
 from opennebula_tenancy.emulator.template import Template, Vector
-from opennebula_tenancy.emulator.vm_boot import NO_ONEGATE, set_boot_order, tidy_features
+from opennebula_tenancy.emulator.vm_boot import set_boot_order, tidy_features
 from opennebula_tenancy.emulator.vmdisks import image_to_authorize
 from opennebula_tenancy.emulator.vms import ROUTER_ATTRIBUTES, VirtualMachine
 from opennebula_tenancy.emulator.vmstates import VmState
@@ -123,8 +123,8 @@ def _fill(cloud: Cloud, vm: VirtualMachine) -> None:
         vm.body.set("SUBMIT_ON_HOLD", "YES")
     found = vm.body.vector("CONTEXT")
     if found is not None:
-        if found.get("TOKEN", "").upper() == "YES":
-            raise not_allocated(NO_ONEGATE)
+        if not context.add_token(cloud, vm, found):
+            raise not_allocated(context.NO_ONEGATE)
         context.complete(cloud, vm, found)
     _requirements(vm)
     if not (vm.template.storable and vm.body.storable):
