@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opennebula_tenancy.errors import EnteredFailureState, NotFound
+from opennebula_tenancy.errors import NotFound
 from opennebula_tenancy.network_calls import NetworkCalls, read_network, read_router, read_routers
 from opennebula_tenancy.networking_search import is_router_machine, read_machines
 from opennebula_tenancy.vm_calls import VmCalls
-from opennebula_tenancy.vm_waiting import read_vm, wait_until_done
+from opennebula_tenancy.vm_removal import await_end
 
 
 if TYPE_CHECKING:
@@ -53,18 +53,13 @@ class NetworkRemoval:
             self._await_gone(vm)
 
     def machine(self, vm: VmRecord) -> None:
-        """Terminate a machine, and wait until it is gone."""
-        VmCalls(self._rpc).terminate(vm.id)
+        """Terminate a machine, and wait until it is gone. One that its host has lost is not asked to shut down."""
+        calls = VmCalls(self._rpc)
+        (calls.delete if vm.status.is_lost else calls.terminate)(vm.id)
         self._await_gone(vm)
 
     def _await_gone(self, vm: VmRecord) -> None:
-        try:
-            wait_until_done(self._rpc, vm.id, timeout_s=self._timeout_s, before=vm)
-        except EnteredFailureState:
-            # It failed on its way: from there, terminating begins anew.
-            failed = read_vm(self._rpc, vm.id)
-            VmCalls(self._rpc).terminate(vm.id)
-            wait_until_done(self._rpc, vm.id, timeout_s=self._timeout_s, before=failed)
+        await_end(self._rpc, vm, timeout_s=self._timeout_s)
         self.leaving.pop(vm.id, None)
 
     def strays(self, network: NetworkRecord) -> None:

@@ -9,7 +9,7 @@ from opennebula_tenancy.converging import MERGE, Converging
 from opennebula_tenancy.errors import NotFound, WrongState
 from opennebula_tenancy.vm_mark import of_phase
 from opennebula_tenancy.vm_search import one_of, vms_of_key
-from opennebula_tenancy.vm_status import LcmState, VmStatus
+from opennebula_tenancy.vm_status import LcmState, VmState, VmStatus
 from opennebula_tenancy.vm_waiting import read_vm
 
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _RECOVER_DELETE = 3
 """The operation of one.vm.recover that removes a machine whatever its state."""
+_POWEROFF_HARD = 20
+"""The number of that action in a machine's history (VMActions.h)."""
 _ENDING = frozenset({LcmState.SHUTDOWN, LcmState.EPILOG, LcmState.CLEANUP_DELETE})
 _NO_OVERCOMMIT_CHECK = False
 """The `enforce` argument of one.vm.resize. With it, a refusal for want of capacity still takes what was asked for off
@@ -33,6 +35,10 @@ the tenant's usage, for good: the capacity is looked up before instead."""
 def is_ending(status: VmStatus) -> bool:
     """Whether a machine is terminated, or about to be."""
     return status.is_done or (status.is_active and status.lcm_state in _ENDING)
+
+
+def _is_deleted(status: VmStatus) -> bool:
+    return status.is_done or (status.is_active and status.lcm_state == LcmState.CLEANUP_DELETE)
 
 
 class VmCalls(Converging):
@@ -81,16 +87,19 @@ class VmCalls(Converging):
         self._converge("one.vm.diskresize", vm_id, disk_id, str(target.disk_mb), look=look)
 
     def power_off(self, vm_id: int, *, hard: bool) -> None:
-        """Begin to power off a machine."""
-        look = self._when(
-            vm_id,
-            lambda vm: vm.status.is_off or vm.status == VmStatus(vm.status.state, LcmState.SHUTDOWN_POWEROFF),
-        )
+        """Begin to power off a machine; by its plug also one whose system is about to shut down."""
+
+        def goes_off(vm: VmRecord) -> bool:
+            if vm.status != VmStatus(VmState.ACTIVE, LcmState.SHUTDOWN_POWEROFF):
+                return vm.status.is_off
+            return not hard or (vm.history is not None and vm.history[1] == _POWEROFF_HARD)
+
+        look = self._when(vm_id, goes_off)
         self._converge("one.vm.action", "poweroff-hard" if hard else "poweroff", vm_id, look=look)
 
     def power_on(self, vm_id: int) -> None:
-        """Begin to start a machine that is off, suspended, stopped or undeployed."""
-        look = self._when(vm_id, lambda vm: vm.status.is_running or not vm.status.stays)
+        """Begin to start a machine that is off, suspended, stopped, undeployed, or lost by its host."""
+        look = self._when(vm_id, lambda vm: vm.status.is_running or not (vm.status.stays or vm.status.is_lost))
         self._converge("one.vm.action", "resume", vm_id, look=look)
 
     def reboot(self, vm_id: int, *, hard: bool) -> None:
@@ -104,18 +113,18 @@ class VmCalls(Converging):
         recovered by deleting it, as OpenNebula's documentation has it for machines that are stuck.
         """
         try:
-            self._converge("one.vm.action", "terminate-hard", vm_id, look=self._when_ending(vm_id))
+            self._converge("one.vm.action", "terminate-hard", vm_id, look=self._when_gone(vm_id, is_ending))
         except WrongState:
             self.delete(vm_id)
 
     def delete(self, vm_id: int) -> None:
         """Begin to remove a machine without asking it, or its host, to shut it down."""
-        self._converge("one.vm.recover", vm_id, _RECOVER_DELETE, look=self._when_ending(vm_id))
+        self._converge("one.vm.recover", vm_id, _RECOVER_DELETE, look=self._when_gone(vm_id, _is_deleted))
 
-    def _when_ending(self, vm_id: int) -> Callable[[], int | None]:
+    def _when_gone(self, vm_id: int, is_there: Callable[[VmStatus], bool]) -> Callable[[], int | None]:
         def look() -> int | None:
             try:
-                return vm_id if is_ending(read_vm(self._rpc, vm_id).status) else None
+                return vm_id if is_there(read_vm(self._rpc, vm_id).status) else None
             except NotFound:
                 return vm_id
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 from typing import TYPE_CHECKING
 
 from opennebula_tenancy.compensation import Compensations
@@ -12,17 +12,18 @@ from opennebula_tenancy.errors import (
     NotAuthorized,
     SettingsError,
     VerificationFailed,
+    WaitTimeout,
     WrongState,
 )
 from opennebula_tenancy.plan import Progress, Step
 from opennebula_tenancy.vm_calls import VmCalls
 from opennebula_tenancy.vm_headroom import require_capacity, require_quota
 from opennebula_tenancy.vm_mark import Phase, phase_of
+from opennebula_tenancy.vm_restoration import VmRestoration, is_being_resized
 from opennebula_tenancy.vm_search import read_own
 from opennebula_tenancy.vm_status import VmState
 from opennebula_tenancy.vm_target import Target
-from opennebula_tenancy.vm_waiting import read_vm, wait_until, wait_until_running
-from opennebula_tenancy.waiting import wait_for
+from opennebula_tenancy.vm_waiting import read_vm, wait_until, wait_until_running, wait_until_settled
 
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from opennebula_tenancy.vm_size import VmSize
 
 
+log = logging.getLogger("opennebula_tenancy")
+
+POWEROFF_S = 60.0
+"""How long a machine's system may take to shut down before its plug is pulled, in seconds, unless the caller says."""
 _RESIZABLE = frozenset({VmState.POWEROFF, VmState.UNDEPLOYED})
 """The states, besides RUNNING, in which both capacity and disks can be changed."""
 
@@ -44,9 +49,10 @@ class VmResize:
         key: The key that it has to carry.
         size: The size asked for.
         live: Whether to try it while the machine runs.
-        hard: Whether to power it off hard where it has to be off.
+        hard: Whether to pull its plug at once where it has to be off.
+        poweroff_timeout_s: How many seconds its system may take to shut down before its plug is pulled.
         overcommit: Whether its host may be promised to more machines than it has room for.
-        timeout_s: How many seconds each step may take.
+        timeout_s: How many seconds each step may take, and the way back as a whole.
         progress: Told of each step as it begins.
     """
 
@@ -57,10 +63,11 @@ class VmResize:
         key: str,
         size: VmSize,
         *,
-        live: bool,
-        hard: bool,
-        overcommit: bool,
         timeout_s: float,
+        live: bool = True,
+        hard: bool = False,
+        poweroff_timeout_s: float = POWEROFF_S,
+        overcommit: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self._rpc = rpc
@@ -70,11 +77,11 @@ class VmResize:
         self._size = size
         self._live = live
         self._hard = hard
+        self._poweroff_timeout_s = min(poweroff_timeout_s, timeout_s)
         self._overcommit = overcommit
         self._timeout_s = timeout_s
         self._progress = progress
-        self._undo = Compensations()
-        self._goes_off = False
+        self._way_back = VmRestoration(rpc, vm_id, key, timeout_s=timeout_s)
 
     def run(self, vm: VmRecord | None = None) -> VmRecord:
         """Bring the machine to the size, and to where it was powered.
@@ -89,26 +96,26 @@ class VmResize:
             SettingsError: It cannot be; nothing was changed.
             QuotaExceeded: The tenant's limits leave no room for it.
             EnteredFailureState: The machine failed on its way.
+            WaitTimeout: It did not come to rest, or a step was not over after its time.
             VerificationFailed: OpenNebula accepted every call, and the machine has another size.
             RollbackIncomplete: One of these, and the machine is not as it was before: it says how.
         """
         vm = vm or read_own(self._rpc, self._id, self._key)
-        # What is being resized shows its new size already, and may fail to get there.
-        if not vm.status.stays and (vm.status.is_active or not Target.of(vm, self._size).is_met(vm)):
-            vm = self._settled()
+        if not vm.status.stays and (self._is_on_its_way(vm) or not Target.of(vm, self._size).is_met(vm)):
+            vm = wait_until_settled(self._rpc, self._id, timeout_s=self._timeout_s)
         target = Target.of(vm, self._size)
         interrupted = phase_of(vm) is Phase.RESIZING
         if target.is_met(vm) and not interrupted:
             return vm
         self._check(vm, target)
         self._tell(vm, target)
-        with self._undo:
-            if vm.status.is_running:
-                vm = self._while_running(vm, target)
-                if not target.is_met(vm):
-                    interrupted = True
-                    vm = self._turn_off(vm)
-            vm = self._change(vm, target)
+        if vm.status.is_running and self._live:
+            vm = self._while_running(vm, target)
+        with Compensations() as undo:
+            if vm.status.is_running and not target.is_met(vm):
+                interrupted = True
+                vm = self._turn_off(vm, undo)
+            vm = self._change(vm, target, undo)
             if interrupted and not vm.status.is_running:
                 vm = self._turn_on(vm)
             if not target.is_met(vm):
@@ -120,14 +127,10 @@ class VmResize:
             self._calls.set_phase(self._id, Phase.READY)
         return vm
 
-    def _settled(self) -> VmRecord:
-        """The machine once it is on its way nowhere: an interrupted run may have left it on one."""
-
-        def look() -> VmRecord | None:
-            vm = read_own(self._rpc, self._id, self._key)
-            return vm if vm.status.stays or vm.status.has_failed else None
-
-        return wait_for(look, f"VM {self._id} is still on its way", timeout_s=self._timeout_s)
+    @staticmethod
+    def _is_on_its_way(vm: VmRecord) -> bool:
+        """Whether the machine is being resized: it shows its new size already, and may fail to get there."""
+        return is_being_resized(vm.status) or phase_of(vm) is Phase.RESIZING
 
     def _check(self, vm: VmRecord, target: Target) -> None:
         """Refuse what cannot be done before anything is."""
@@ -155,42 +158,32 @@ class VmResize:
 
         Whether it can is the server's to say: it knows its driver, and asks the tenant's limits first.
         """
-        if not self._live:
-            return vm
         try:
-            return self._change(vm, target)
+            with Compensations() as undo:
+                return self._change(vm, target, undo)
         except WrongState:
             return read_vm(self._rpc, self._id)
 
-    def _change(self, vm: VmRecord, target: Target) -> VmRecord:
+    def _change(self, vm: VmRecord, target: Target, undo: Compensations) -> VmRecord:
         """Change what differs. The disk comes last: it cannot shrink back."""
         if not target.has_capacity(vm):
-            vm = self._change_capacity(vm, target)
+            vm = self._change_capacity(vm, target, undo)
         if not target.has_disk(vm) and target.has_capacity(vm):
-            vm = self._grow(vm, target)
+            vm = self._grow(vm, target, undo)
         return vm
 
-    def _change_capacity(self, vm: VmRecord, target: Target) -> VmRecord:
+    def _change_capacity(self, vm: VmRecord, target: Target, undo: Compensations) -> VmRecord:
         """Change cores and memory; a driver that fails to do so while the machine runs leaves them as they are."""
-        before = Target.of(vm)
-        self._undo.before(
-            lambda: (
-                f"VM {self._id} with {target.vcpu} cores and {target.memory_mb} MB, "
-                f"it had {before.vcpu} and {before.memory_mb} MB"
-            ),
-            lambda: self._restore_capacity(before),
-        )
-        self._calls.resize(self._id, target)
+        before, back = Target.of(vm), self._way_back
+        with undo.making(lambda: back.capacity_left(before, target), lambda: back.capacity(before)):
+            self._calls.resize(self._id, target)
         return self._at_rest(vm)
 
-    def _grow(self, vm: VmRecord, target: Target) -> VmRecord:
-        held = Target.of(vm).disk_mb
-        self._undo.before(
-            lambda: f"disk {target.disk_id} of VM {self._id} with {target.disk_mb} MB, it had {held} MB",
-            lambda: self._expect_disk(held),
-        )
+    def _grow(self, vm: VmRecord, target: Target, undo: Compensations) -> VmRecord:
+        before, back = Target.of(vm), self._way_back
         try:
-            self._calls.grow_disk(self._id, target)
+            with undo.making(lambda: back.disk_left(before, target), lambda: back.disk(before)):
+                self._calls.grow_disk(self._id, target)
         except NotAuthorized as error:
             # The refusal for want of quota does not speak of it (VirtualMachineAPI::disk_resize).
             error.add_note("OpenNebula refuses so also where a limit on disks leaves no room.")
@@ -199,7 +192,8 @@ class VmResize:
         if not target.has_disk(vm):
             because = f": {vm.reason}" if vm.reason else ""
             raise VerificationFailed(
-                f"disk {target.disk_id} of VM {vm.id} ({vm.name}) has {held} MB still, not {target.disk_mb} MB{because}"
+                f"disk {target.disk_id} of VM {vm.id} ({vm.name}) has {before.disk_mb} MB still, "
+                f"not {target.disk_mb} MB{because}"
             )
         return vm
 
@@ -214,47 +208,30 @@ class VmResize:
             timeout_s=self._timeout_s,
         )
 
-    def _turn_off(self, vm: VmRecord) -> VmRecord:
-        self._undo.before(lambda: f"VM {self._id} powered off, it was running", lambda: self._restore_power(vm))
+    def _turn_off(self, vm: VmRecord, undo: Compensations) -> VmRecord:
+        """Power the machine off: by its own system, and by its plug where that does not do so in its time."""
+        undo.before(self._way_back.power_left, lambda: self._way_back.power(vm))
         # The next run reads here that it was running, should this one end before it runs again.
         self._calls.set_phase(self._id, Phase.RESIZING)
-        try:
-            self._goes_off = True
-            self._calls.power_off(self._id, hard=self._hard)
-        except ApiError:
-            self._goes_off = False
-            raise
-        return self._await_off(vm)
+        if not self._hard:
+            try:
+                return self._power_off(vm, hard=False, timeout_s=self._poweroff_timeout_s)
+            except (EnteredFailureState, WaitTimeout) as error:
+                log.info("its plug is pulled: %s", error)
+                vm = read_vm(self._rpc, self._id)
+        return self._power_off(vm, hard=True, timeout_s=self._timeout_s)
 
-    def _await_off(self, before: VmRecord) -> VmRecord:
+    def _power_off(self, vm: VmRecord, *, hard: bool, timeout_s: float) -> VmRecord:
+        asked, self._way_back.goes_off = self._way_back.goes_off, True
+        try:
+            self._calls.power_off(self._id, hard=hard)
+        except ApiError:
+            self._way_back.goes_off = asked
+            raise
         return wait_until(
-            self._rpc, self._id, lambda now: now.status.is_off, "powered off", timeout_s=self._timeout_s, before=before
+            self._rpc, self._id, lambda now: now.status.is_off, "powered off", timeout_s=timeout_s, before=vm
         )
 
     def _turn_on(self, vm: VmRecord) -> VmRecord:
         self._calls.power_on(self._id)
         return wait_until_running(self._rpc, self._id, timeout_s=self._timeout_s, before=vm)
-
-    # The way back
-
-    def _restore_capacity(self, before: Target) -> None:
-        vm = self._settled()
-        if before.has_capacity(vm):
-            return
-        self._calls.resize(self._id, before)
-        if not before.has_capacity(self._at_rest(vm)):
-            raise VerificationFailed(f"VM {self._id} ({vm.name}) did not get its former size back")
-
-    def _expect_disk(self, held: int) -> None:
-        vm = self._settled()
-        if Target.of(vm).disk_mb != held:
-            raise VerificationFailed(f"disk {Target.of(vm).disk_id} of VM {vm.id} ({vm.name}) has grown already")
-
-    def _restore_power(self, before: VmRecord) -> None:
-        if self._goes_off:
-            # What was asked for may still be to come: a machine is shown to run until it has begun to go off.
-            with contextlib.suppress(EnteredFailureState):
-                self._await_off(before)
-        if not (vm := self._settled()).status.is_running:
-            self._turn_on(vm)
-        self._calls.set_phase(self._id, Phase.READY)

@@ -55,7 +55,7 @@ def _share(value: Number | None) -> Decimal | None:
 
 
 def _ratio(value: Number) -> Decimal:
-    return cast("Decimal", _share(value))
+    return cast("Decimal", _Refused("it is missing") if value is None else _share(value))
 
 
 @attrs.frozen(kw_only=True)
@@ -65,7 +65,7 @@ class VmSize:
     Attributes:
         vcpu: The cores that it sees.
         memory_mb: Its memory, in MB (2**20 bytes).
-        disk_mb: The size of its first disk, in MB. Disks grow, and never shrink.
+        disk_mb: The size of its first disk that is not a CD, in MB. Disks grow, and never shrink.
         cpu: The share of physical cores that it is given; 1 is one core, and it may have two decimals. When omitted,
             it goes with the cores that it sees.
         cpu_per_vcpu: The share of a physical core that each of these is given where `cpu` is not named.
@@ -108,13 +108,16 @@ class VmUsage:
         vcpu: The cores that it sees.
         cpu: The share of physical cores that it is given; 1 is one core.
         memory_mb: Its memory, in MB.
-        disk_mb: All its disks together, in MB.
+        disk_mb: All its disks together, in MB. CDs are shared, and nobody's.
+        first_disk_mb: The disk that `VmSize.disk_mb` is about, in MB: its first that is not a CD; 0 where it has none.
+            The same as `disk_mb` when omitted.
     """
 
     vcpu: int
     cpu: Decimal
     memory_mb: int
     disk_mb: int
+    first_disk_mb: int = attrs.field(default=attrs.Factory(lambda self: self.disk_mb, takes_self=True))
 
     def _repr_html_(self) -> str:
         return Table(("allocated", "value"), [(name, str(value)) for name, value in attrs.asdict(self).items()]).html()

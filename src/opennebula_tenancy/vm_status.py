@@ -134,6 +134,11 @@ class VmStatus:
         return self.state == VmState.POWEROFF
 
     @property
+    def is_lost(self) -> bool:
+        """Whether its host has lost it, or OpenNebula its host: it may run or not."""
+        return self.is_active and self.lcm_state == LcmState.UNKNOWN
+
+    @property
     def stays(self) -> bool:
         """Whether it stays as it is until someone acts, and has not failed: it runs, or it rests in some way."""
         return self.is_running or self.state in _RESTING

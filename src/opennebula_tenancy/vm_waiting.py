@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from opennebula_tenancy._wire.vm_records import VmRecord
 from opennebula_tenancy.errors import EnteredFailureState, NotFound, WentAway
+from opennebula_tenancy.ids import require_id
 from opennebula_tenancy.waiting import wait_for
 
 
@@ -30,6 +31,7 @@ def read_vm(reader: Reader, vm_id: int) -> VmRecord:
     Raises:
         NotFound: There has never been such a machine.
     """
+    require_id("one.vm.info", vm_id)
     return VmRecord.parse(reader.read("one.vm.info", vm_id, False))
 
 
@@ -139,6 +141,24 @@ def wait_until_running(
         on_status=on_status,
         before=before,
     )
+
+
+def wait_until_settled(reader: Reader, vm_id: int, *, timeout_s: float) -> VmRecord:
+    """Wait until a virtual machine is on its way nowhere: it stays as it is, or has failed.
+
+    Args:
+        reader: Reads from OpenNebula.
+        vm_id: The machine.
+        timeout_s: How many seconds to wait at most.
+
+    Returns:
+        The machine as it is then.
+
+    Raises:
+        WentAway: It was terminated, or there is no such machine.
+        WaitTimeout: The time is over; the message has the state, and OpenNebula's reason where there is one.
+    """
+    return wait_until(reader, vm_id, lambda vm: vm.status.stays or vm.status.has_failed, "at rest", timeout_s=timeout_s)
 
 
 def wait_until_done(reader: Reader, vm_id: int, *, timeout_s: float, before: VmRecord | None = None) -> None:

@@ -9,16 +9,16 @@ from opennebula_tenancy.errors import EnteredFailureState
 from opennebula_tenancy.floating_ip import FloatingIp, FloatingIps
 from opennebula_tenancy.turns import Turns
 from opennebula_tenancy.vm import Vm
-from opennebula_tenancy.vm_blueprint import Draft
 from opennebula_tenancy.vm_calls import VmCalls
-from opennebula_tenancy.vm_creation import VmCreation, observe_vm
+from opennebula_tenancy.vm_creation import VmCreation, draft_vm, observe_vm
 from opennebula_tenancy.vm_figures import VmFigures
 from opennebula_tenancy.vm_mark import Phase, phase_of
 from opennebula_tenancy.vm_removal import remove_vm
-from opennebula_tenancy.vm_resize import VmResize
-from opennebula_tenancy.vm_search import find_home, read_own, read_vms
+from opennebula_tenancy.vm_resize import POWEROFF_S, VmResize
+from opennebula_tenancy.vm_search import find_home, of_administrators, read_own, read_vms
 from opennebula_tenancy.vm_size import VmUsage
 from opennebula_tenancy.vm_spec import PROVIDERS
+from opennebula_tenancy.vm_target import sized_disk
 from opennebula_tenancy.vm_waiting import wait_until, wait_until_running
 
 
@@ -52,17 +52,20 @@ class Vms:
             allowed: What it may be made of.
 
         Returns:
-            The changes; falsy when there are none.
+            The changes; falsy when there are none. Its notes say what of a machine that was handed out is not as asked
+            for, and holds from its creation on.
 
         Raises:
             SettingsError: Something that it is to be made of is not there, or not permitted; or a disk would shrink.
+            QuotaExceeded: The tenant's limits on machines, cores and memory leave no room for a new one.
             DuplicateObject: More than one finished machine carries the key.
+            Conflict: The machine with the key belongs to somebody of the tenant.
         """
         state = observe_vm(self._rpc, spec)
-        if not state.is_finished:
-            home = find_home(self._rpc, spec.vdc)
-            if state.vm is None or state.is_hopeless:
-                Draft(self._rpc, spec, home, allowed).blueprint()
+        if state.resumed is not None:
+            find_home(self._rpc, spec.vdc)
+        elif not state.is_finished:
+            draft_vm(self._rpc, state, allowed)
         return state.plan()
 
     def ensure(
@@ -78,8 +81,9 @@ class Vms:
         """Make a virtual machine, and wait until it runs; or bring the one that has the key to its size.
 
         There is one machine for a key, whatever is retried. One that runs as asked already is not touched: a second
-        run changes nothing. A run that was interrupted is taken up where it stopped. A machine that was handed out
-        once is never removed, whatever becomes of it, and one that is powered off stays off.
+        run changes nothing. A run that was interrupted is taken up where it stopped; what it made is replaced where
+        something else is asked for by now. A machine that was handed out once is never removed, whatever becomes of it,
+        and one that is powered off stays off.
 
         Args:
             spec: The machine asked for; `VmSpec.key` says which one it is.
@@ -96,12 +100,15 @@ class Vms:
         Raises:
             SettingsError: Something that it is to be made of is not there, is not permitted or does not fit, all
                 problems at once; or a disk would shrink. Nothing was changed.
-            QuotaExceeded: The tenant's limits leave no room for it; nothing is left behind.
+            QuotaExceeded: The tenant's limits leave no room for it; nothing is left behind. Those on machines, cores
+                and memory are looked up before, those on disks and addresses are OpenNebula's to say.
             ApiError: OpenNebula refused a call; likewise.
             EnteredFailureState: It failed: the message has OpenNebula's reason. It is removed again if it was new.
             WaitTimeout: It does not run after that time, and why no host takes it; likewise.
             VerificationFailed: It runs, and is not what was asked for; likewise.
             DuplicateObject: More than one finished machine carries the key.
+            Conflict: The machine with the key belongs to somebody of the tenant, who took it over or wrote the key on
+                it; it was not touched.
             RollbackIncomplete: One of these, and something is left behind: it says what.
         """
         with self._turns.take(spec.key):
@@ -118,26 +125,24 @@ class Vms:
                     on_status=on_status,
                 )
                 return self._vm(creation.run(state))
-            for twin in state.twins:
-                remove_vm(self._rpc, twin.id, spec.key, timeout_s=timeout_s)
             if vm.status.has_failed:
                 raise EnteredFailureState(
                     f"VM {vm.id} ({vm.name}) is in the state {vm.status}: {vm.reason or 'it says no more'}; it was "
                     "handed out before, and stays"
                 )
-            if vm.name != spec.name:
-                self._calls.rename(vm.id, spec.name)
+            # It checks everything before it changes anything: whatever else is to be changed waits for that.
             resized = VmResize(
                 self._rpc,
                 vm.id,
                 spec.key,
                 spec.size,
-                live=True,
-                hard=True,
-                overcommit=False,
                 timeout_s=timeout_s,
                 progress=progress,
             ).run(vm)
+            if vm.name != spec.name:
+                self._calls.rename(vm.id, spec.name)
+            for twin, _ in state.leftovers:
+                remove_vm(self._rpc, twin.id, spec.key, timeout_s=timeout_s)
             return Vm(resized.id, spec.name, spec.key, resized.gid, self)
 
     def get(self, vm_id: int) -> Vm:
@@ -165,28 +170,34 @@ class Vms:
             key: The key.
             vdc: The id of its tenant; any when None.
         """
-        found = (vm for vm in self._list(vdc) if vm.user_template[ownership.KEY] == key)
+        found = of_administrators(self._rpc, (vm for vm in self._marked(vdc) if vm.user_template[ownership.KEY] == key))
         return next((self._vm(vm) for vm in found if phase_of(vm) is not Phase.CREATING), None)
 
     def list(self, *, vdc: int | None = None) -> tuple[Vm, ...]:
-        """All machines that are not terminated, by their ids. One call.
+        """All machines that are not terminated, by their ids.
+
+        Those that belong to the provider, as all are made: what a tenant marked, or took over, is none of them. One
+        call, and a second one where not all that is marked belongs to the user oneadmin.
 
         Args:
             vdc: The id of their tenant; all tenants when None.
         """
-        return tuple(self._vm(vm) for vm in self._list(vdc))
+        return tuple(self._vm(vm) for vm in of_administrators(self._rpc, self._marked(vdc)))
 
     def usage(self, *, vdc: int | None = None) -> dict[int, VmUsage]:
         """What is allocated to every machine, by its id, powered off ones included. One call.
 
+        A machine that a tenant took over counts on. So does what a tenant marked as one: who accounts for machines
+        knows their ids.
+
         Args:
             vdc: The id of their tenant; all tenants when None.
         """
-        return {vm.id: _usage(vm) for vm in self._list(vdc)}
+        return {vm.id: _usage(vm) for vm in self._marked(vdc)}
 
     def figures(self) -> dict[int, VmFigures]:
-        """Whose every machine is and what is allocated to it, by its id; finished or not. One call."""
-        return {vm.id: VmFigures(vm.user_template[ownership.KEY], vm.gid, _usage(vm)) for vm in self._list(None)}
+        """Whose every machine is and what is allocated to it, by its id; finished or not. One call; see `usage`."""
+        return {vm.id: VmFigures(vm.user_template[ownership.KEY], vm.gid, _usage(vm)) for vm in self._marked(None)}
 
     def usage_of(self, vm_id: int, *, key: str | None = None) -> VmUsage:
         """What is allocated to one machine.
@@ -212,7 +223,8 @@ class Vms:
         *,
         key: str,
         live: bool = True,
-        hard: bool = True,
+        hard: bool = False,
+        poweroff_timeout_s: float = POWEROFF_S,
         overcommit: bool = False,
         timeout_s: float = _RUNNING_S,
         progress: Progress | None = None,
@@ -228,9 +240,10 @@ class Vms:
             size: The size; what is not named stays as it is.
             key: The key that it has to carry.
             live: Whether to try it while the machine runs.
-            hard: Whether to pull its plug where it has to be off, as against asking its system to shut down.
+            hard: Whether to pull its plug at once where it has to be off, as against asking its system to shut down.
+            poweroff_timeout_s: How many seconds its system may take for that before its plug is pulled all the same.
             overcommit: Whether its host may be promised to more machines than it has room for.
-            timeout_s: How many seconds each step may take.
+            timeout_s: How many seconds each step may take, and the way back as a whole.
             progress: Told of each change as it is begun with.
 
         Returns:
@@ -241,6 +254,7 @@ class Vms:
                 changed.
             QuotaExceeded: The tenant's limits leave no room for it; it is as it was.
             EnteredFailureState: The machine failed on its way; it is as it was.
+            WaitTimeout: It did not come to rest, or a step was not over in time: likewise.
             VerificationFailed: OpenNebula accepted every call, and the machine did not come to the size; likewise.
             RollbackIncomplete: One of these, and it is not as it was: it says how.
             WentAway: There is no such machine, or it was terminated.
@@ -254,6 +268,7 @@ class Vms:
                 size,
                 live=live,
                 hard=hard,
+                poweroff_timeout_s=poweroff_timeout_s,
                 overcommit=overcommit,
                 timeout_s=timeout_s,
                 progress=progress,
@@ -316,7 +331,7 @@ class Vms:
         if phase_of(vm) is Phase.RESIZING:
             self._calls.set_phase(vm.id, Phase.READY)
 
-    def _list(self, vdc: int | None) -> tuple[VmRecord, ...]:
+    def _marked(self, vdc: int | None) -> tuple[VmRecord, ...]:
         return tuple(vm for vm in read_vms(self._rpc) if vdc in {None, vm.gid})
 
     def _vm(self, vm: VmRecord) -> Vm:
@@ -324,4 +339,11 @@ class Vms:
 
 
 def _usage(vm: VmRecord) -> VmUsage:
-    return VmUsage(vcpu=vm.vcpu, cpu=vm.cpu, memory_mb=vm.memory_mb, disk_mb=vm.disk_mb)
+    first = sized_disk(vm)
+    return VmUsage(
+        vcpu=vm.vcpu,
+        cpu=vm.cpu,
+        memory_mb=vm.memory_mb,
+        disk_mb=vm.disk_mb,
+        first_disk_mb=first.size_mb if first else 0,
+    )

@@ -16,8 +16,8 @@ T = TypeVar("T")
 
 _SHORTEST_S = 0.1
 _LONGEST_S = 5.0
-_SHARE = 0.1
-"""The pause between two looks, as a share of the time that has passed: what is noticed late is late by a tenth."""
+_SHARE = 0.01
+"""The pause between two looks, as a share of the time that has passed: what is noticed late is late by a hundredth."""
 
 
 def wait_for(
@@ -30,8 +30,8 @@ def wait_for(
 ) -> T:
     """Look again and again until there is something to see.
 
-    The first look comes at once, the second after 0.1 s, each further one after a tenth of the time that has passed
-    since the beginning: at least 0.1 s, at most 5 s. The last one comes when the time is over.
+    The first look comes at once, the second after 0.1 s, each further one after a hundredth of the time that has
+    passed since the beginning: at least 0.1 s, at most 5 s. The last one comes when the time is over.
 
     Args:
         look: Returns what was waited for, or None while it is not there. It raises where waiting is in vain.

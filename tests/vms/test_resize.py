@@ -158,12 +158,6 @@ class TestResize:
         vm.resize(VmSize(memory_mb=2048), progress=steps.append)
         assert [str(step) for step in steps] == [f"web: 1/1 set memory of VM {vm.id} (web): 1024 MB -> 2048 MB"]
 
-    def test_an_orderly_shutdown_is_asked_for_where_wanted(self, world: World, vms: Vms, server: Emulator) -> None:
-        vm = vms.ensure(world.spec())
-        server.faults.arm()
-        server.cloud.driver_actions.fail("cancel")
-        assert vm.resize(LARGER, hard=False).vcpu == 4
-
 
 class TestPower:
     def test_off_and_on_and_again(self, world: World, vms: Vms, sent: list[ont.CallRecord]) -> None:
@@ -220,7 +214,36 @@ class TestUsage:
         assert usage[second.id] == VmUsage(vcpu=1, cpu=Decimal("0.5"), memory_mb=256, disk_mb=2048)
         assert usage[first.id] == first.usage()
         assert usage[first.id].disk_mb == 4096 + int(admin.xml("one.image.info", data).findtext("SIZE") or "")
+        assert (usage[first.id].first_disk_mb, usage[second.id].first_disk_mb) == (4096, 2048)
         assert vms.usage(vdc=4711) == {}
+
+    def test_the_size_of_the_first_disk_is_that_which_asks_for_no_change_whatever_comes_with_it(
+        self, world: World, vms: Vms, admin: Raw, server: Emulator, sent: list[ont.CallRecord]
+    ) -> None:
+        cd = admin("one.image.allocate", 'NAME=cd\nTYPE=CDROM\nSIZE=700\nPATH="/cd.iso"', 1)
+        server.settle()
+        template = admin(
+            "one.template.allocate",
+            f'NAME="four"\nCPU=1\nMEMORY=256\nDISK=[IMAGE_ID={cd}]\nDISK=[IMAGE_ID={world.image}]\n'
+            "DISK=[TYPE=swap,SIZE=100]\nDISK=[TYPE=fs,SIZE=200,FORMAT=raw]",
+        )
+        vm = vms.ensure(world.spec(template=template))
+        usage = vm.usage()
+        assert (usage.disk_mb, usage.first_disk_mb) == (4096 + 100 + 200, 4096)
+        group = admin.xml("one.group.info", world.vdc)
+        assert group.findtext("VM_QUOTA/VM/SYSTEM_DISK_SIZE_USED") == str(usage.disk_mb)
+        sent.clear()
+        vm.resize(VmSize(vcpu=usage.vcpu, memory_mb=usage.memory_mb, disk_mb=usage.first_disk_mb))
+        assert mutations(sent) == []
+
+    def test_a_machine_without_a_disk_to_size_has_none(
+        self, world: World, vms: Vms, admin: Raw, server: Emulator
+    ) -> None:
+        cd = admin("one.image.allocate", 'NAME=cd\nTYPE=CDROM\nSIZE=700\nPATH="/cd.iso"', 1)
+        server.settle()
+        text = f'NAME="live"\nCPU=1\nMEMORY=256\nDISK=[IMAGE_ID={cd}]'
+        usage = vms.ensure(world.spec(template=admin("one.template.allocate", text), size=VmSize(vcpu=1))).usage()
+        assert (usage.disk_mb, usage.first_disk_mb) == (0, 0)
 
     def test_what_is_terminated_or_not_ours_is_not_in_it(self, world: World, vms: Vms, admin: Raw) -> None:
         admin("one.template.instantiate", 0, "foreign", False, f'AS_GID="{world.vdc}"', False)
