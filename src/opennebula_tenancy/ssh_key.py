@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
@@ -110,6 +110,9 @@ class SshKey:
         Raises:
             SettingsError: It is none. The message says why, and does not repeat the text: it may be a private one.
         """
+        given: Any = text
+        if not isinstance(given, str):
+            raise SettingsError(f"the key is no text, but {type(given).__name__}")
         if "PRIVATE KEY" in text:
             raise SettingsError("this is a private key: give the public one, and make a new pair")
         line = text.strip()

@@ -9,6 +9,7 @@ import attrs
 from opennebula_tenancy import ownership, tenant_mark
 from opennebula_tenancy._wire.records import GroupRecord, VdcRecord
 from opennebula_tenancy.errors import Conflict, DuplicateObject, NotAuthorized, NotFound
+from opennebula_tenancy.ids import require_id
 from opennebula_tenancy.tenant_mark import GROUP_AFTER, GROUP_ROLE, VDC_ROLE
 
 
@@ -62,6 +63,7 @@ def read_group(reader: Reader, group_id: int) -> GroupRecord:
     Raises:
         NotFound: There is none.
     """
+    require_id("one.group.info", group_id)
     return GroupRecord.parse(reader.read("one.group.info", group_id))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import attrs
@@ -13,7 +15,7 @@ from opennebula_tenancy._wire.vm_records import id_in
 from opennebula_tenancy._wire.vm_template_records import ImageRecord, ImageState, VmTemplateRecord, image_of
 from opennebula_tenancy.errors import NotFound, SettingsError
 from opennebula_tenancy.network_calls import NETWORK_ROLE, read_network
-from opennebula_tenancy.scheduling import in_clusters
+from opennebula_tenancy.scheduling import all_of, expression_problem, in_clusters
 from opennebula_tenancy.tenant_places import EVERY_CLUSTER
 
 
@@ -29,6 +31,18 @@ if TYPE_CHECKING:
 
 _PROVIDER = 0
 """The group of the provider: oneadmin's."""
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?\Z")
+_OWNERS = re.compile(r"(\\.)|\$USER\[[^\]]*\]", re.IGNORECASE | re.DOTALL)
+"""What stands for an attribute of a machine's owner (vm_var_parser.l); a dollar sign behind a backslash does not."""
+
+
+def _without_owner(text: str) -> str:
+    """A text of a CONTEXT without what its owner's attributes would be put for, such as `$USER[SSH_PUBLIC_KEY]`.
+
+    The owner is the provider's account, whose keys and secrets are not the tenant's. OpenNebula makes the same of it
+    for an owner who has no such attribute.
+    """
+    return _OWNERS.sub(lambda found: found[1] or "", text).strip()
 
 
 @attrs.frozen
@@ -38,11 +52,14 @@ class Blueprint:
     Attributes:
         networks: The ids of the networks that it is to be in.
         disk_mb: The size of its first disk; None where its template has none.
+        needs: What it takes of the tenant's limits besides disks and addresses, by their names: CPU in cores, MEMORY
+            in MB.
         extra: What its template does not say.
     """
 
     networks: tuple[int, ...]
     disk_mb: int | None
+    needs: Mapping[str, Decimal]
     extra: Template = attrs.field(repr=False)
 
     def text(self) -> str:
@@ -79,7 +96,9 @@ class Draft:
         template = self._template()
         extra: dict[str, Value] = {}
         disk_mb: int | None = None
+        needs: dict[str, Decimal] = {}
         if template is not None:
+            needs = self._needs(template)
             disk_mb, disks = self._disks(template)
             extra |= {name: value for name, value in self._capacity().items() if value}
             extra |= {"DISK": disks} if disks else {}
@@ -92,7 +111,7 @@ class Draft:
             raise SettingsError(*self._problems)
         # Born in the tenant's group, so that its limits hold from the first moment (SharedAPI.cc, as_uid_gid).
         extra |= {"AS_GID": str(self._home.group.id), **vm_mark.of_new(self._spec.key)}
-        return Blueprint(networks, disk_mb, extra)
+        return Blueprint(networks, disk_mb, needs, extra)
 
     # What it is made of
 
@@ -141,7 +160,7 @@ class Draft:
             return None
         if (hint := held.network) is None:
             return None
-        # The id stands where a group's administrators may write: the network itself says whose it is.
+        # The id is what a run wrote on the group at its end: the network itself says whose it is by now.
         try:
             network = read_network(self._reader, hint)
         except NotFound:
@@ -189,6 +208,12 @@ class Draft:
             "CPU": "" if size.share is None else f"{size.share:f}",
             "MEMORY": "" if size.memory_mb is None else str(size.memory_mb),
         }
+
+    def _needs(self, template: VmTemplateRecord) -> dict[str, Decimal]:
+        """What is counted of its cores and memory. A number that the template writes as none is left to OpenNebula."""
+        held = {**template.attributes, **{name: text for name, text in self._capacity().items() if text}}
+        texts = {name: held.get(name, "").strip() for name in ("CPU", "MEMORY")}
+        return {name: Decimal(text) for name, text in texts.items() if _NUMBER.match(text)}
 
     def _disks(self, template: VmTemplateRecord) -> tuple[int | None, list[Mapping[str, str]]]:
         """The size of the first disk, and the disks to say; none where they are as the template says."""
@@ -251,20 +276,21 @@ class Draft:
         ours = {"NETWORK": "YES", **self._spec.context}
         if keys := self._spec.keys_text:
             ours["SSH_PUBLIC_KEY"] = keys
-        held = {name: value for name, value in template.context.items() if value.strip()}
-        if ours.items() <= held.items():
+        said = {name: value.strip() for name, value in template.context.items() if value.strip()}
+        held = {name: text for name, value in said.items() if (text := _without_owner(value))}
+        if held == said and ours.items() <= held.items():
             return {}
-        return {"CONTEXT": {**{name: value.strip() for name, value in held.items()}, **ours}}
+        return {"CONTEXT": {**held, **ours}}
 
     def _places(self, template: VmTemplateRecord) -> str:
         """Where it may run, as an expression of the scheduler.
 
         The scheduler asks what the machine's owner may use, and that is not the tenant: so the clusters are said.
         """
-        parts = [template.attributes.get("SCHED_REQUIREMENTS", "").strip(), self._spec.sched_requirements or ""]
-        clusters = in_clusters(self._clusters())
-        given = [part for part in (*parts, clusters) if part]
-        return given[0] if len(given) == 1 else " & ".join(f"({part})" for part in given)
+        held = template.attributes.get("SCHED_REQUIREMENTS", "").strip()
+        if held and (problem := expression_problem(held)):
+            self._problems.append(f"template: the SCHED_REQUIREMENTS of VM template {template.id} {problem}")
+        return all_of(held, self._spec.sched_requirements or "", in_clusters(self._clusters()))
 
     def _clusters(self) -> tuple[int, ...]:
         held = sorted({cluster for _, cluster in self._home.vdc.clusters})

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from opennebula_tenancy._wire.records import GroupRecord
 
 
+_ONEADMIN = 0
+"""The user that is always there, and always in the group oneadmin."""
+_ADMINISTRATORS = 0
+"""The group oneadmin."""
 _NOT_DONE = (-2, -1, -1, -1)
 """The filter, the range of ids, and the states of all machines that are not terminated."""
 
@@ -52,7 +56,7 @@ def find_home(reader: Reader, group_id: int) -> Home:
     if not tenant_mark.is_tenant(group):
         raise SettingsError(f"vdc: group {group_id} ({group.name}) is not a tenant of this library")
     vdc_id = int(group.template[tenant_mark.VDC_ID])
-    # The id stands where a group's administrators may write: the VDC itself says whose it is.
+    # The id is what a run wrote on the group at its end: the VDC itself says whose it is by now.
     try:
         vdc = VdcRecord.parse(reader.read("one.vdc.info", vdc_id))
     except NotFound:
@@ -63,13 +67,32 @@ def find_home(reader: Reader, group_id: int) -> Home:
 
 
 def read_vms(reader: Reader) -> tuple[VmRecord, ...]:
-    """Read all machines that this library made and that are not terminated, by their ids. One call."""
+    """Read all machines that are marked as made by this library and not terminated, by their ids. One call."""
     vms = VmRecord.pool(reader.read("one.vmpool.infoextended", *_NOT_DONE))
     return tuple(sorted(filter(vm_mark.is_marked, vms), key=lambda vm: vm.id))
 
 
+def of_administrators(reader: Reader, vms: Iterable[VmRecord]) -> tuple[VmRecord, ...]:
+    """Those of some machines that belong to the provider: to a member of the group oneadmin.
+
+    What is written on a machine proves nothing where one looks for machines: its owner may write there, and so may the
+    administrators of its group. Its owner cannot be forged: nobody gives a machine to a user whom he may not manage
+    (`SharedAPI::chown`). No call is needed where all of them belong to the user oneadmin.
+    """
+    found = tuple(vms)
+    if all(vm.uid == _ONEADMIN for vm in found):
+        return found
+    administrators = read_group(reader, _ADMINISTRATORS).users | {_ONEADMIN}
+    return tuple(vm for vm in found if vm.uid in administrators)
+
+
 def vms_of_key(reader: Reader, group_id: int, key: str) -> tuple[VmRecord, ...]:
-    """Find the machines of a tenant that carry a key, by their ids.
+    """Find the machines of a tenant that were made for a key, by their ids."""
+    return of_administrators(reader, bearers_of_key(reader, group_id, key))
+
+
+def bearers_of_key(reader: Reader, group_id: int, key: str) -> tuple[VmRecord, ...]:
+    """Find the machines of a tenant that carry a key, whoever wrote it there, by their ids.
 
     The short bodies of the pool say whose a machine is, and not its key: those of the tenant are read in full. It does
     not go by names, which change.
@@ -98,7 +121,10 @@ def one_of(vms: Iterable[VmRecord], key: str) -> VmRecord | None:
 
 
 def read_own(reader: Reader, vm_id: int, key: str | None = None) -> VmRecord:
-    """Read a machine that this library made.
+    """Read a machine that this library made, by its id.
+
+    It may belong to somebody else by now: the administrators of a tenant may take over what is in its group. Whoever
+    knows the id has it from when the machine was made.
 
     Args:
         reader: Reads from OpenNebula.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import attrs
 
@@ -13,12 +14,9 @@ from opennebula_tenancy._wire.names import Kind, name_problem
 from opennebula_tenancy._wire.template import text_problem
 from opennebula_tenancy.errors import SettingsError
 from opennebula_tenancy.ids import id_problems
+from opennebula_tenancy.scheduling import expression_problem
 from opennebula_tenancy.ssh_key import SshKey
 from opennebula_tenancy.vm_size import VmSize
-
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
 
 
 _ATTRIBUTE = re.compile(r"[A-Z][A-Z0-9_]*\Z")
@@ -27,12 +25,13 @@ _OURS = frozenset({"SSH_PUBLIC_KEY", "NETWORK"})
 
 
 def _tuple(values: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(values)
+    """The values, or what is no sequence as it is: it is named with all other problems."""
+    return tuple(values) if isinstance(values, Iterable) else values
 
 
 def _texts(values: str | Iterable[str]) -> tuple[str, ...]:
     """One text or more: a text is not taken for a sequence of its characters."""
-    return (values,) if isinstance(values, str) else tuple(values)
+    return (values,) if isinstance(values, str) else _tuple(values)
 
 
 def _ids(values: Iterable[int] | None) -> frozenset[int] | None:
@@ -40,7 +39,7 @@ def _ids(values: Iterable[int] | None) -> frozenset[int] | None:
 
 
 def _context(values: Mapping[str, str]) -> Mapping[str, str]:
-    return dict(values)
+    return dict(values) if isinstance(values, Mapping) else values
 
 
 @attrs.frozen(kw_only=True)
@@ -110,32 +109,47 @@ class VmSpec:
             raise SettingsError(*problems)
 
     def _problems(self) -> Iterator[str]:
-        yield from filter(None, (name_problem(Kind.VM, self.name), ownership.key_problem(self.key)))
+        yield from _text_problems("name", self.name, lambda name: name_problem(Kind.VM, name))
+        yield from _text_problems("key", self.key, ownership.key_problem)
         yield from id_problems("vdc", (self.vdc,))
         yield from id_problems("template", (self.template,))
         yield from id_problems("network", () if self.network is None else (self.network,))
-        for name in ("networks", "images", "clusters"):
-            yield from id_problems(name, getattr(self, name) or ())
+        for name in ("networks", "images"):
+            yield from id_problems(name, getattr(self, name))
+        yield from id_problems("clusters", () if self.clusters is None else self.clusters)
         if self.clusters == ():
             yield "clusters: a machine without a cluster cannot run; None means all those of the tenant"
-        if self.sched_requirements is not None and (problem := text_problem(self.sched_requirements)):
+        if self.sched_requirements is not None and (problem := expression_problem(self.sched_requirements)):
             yield f"sched_requirements: the expression {problem}"
+        for name, kind in (("size", VmSize), ("keep_template_nics", bool)):
+            if not isinstance(value := getattr(self, name), kind):
+                yield f"{name}: {value!r} is no {kind.__name__}"
         yield from self._key_problems()
         yield from self._context_problems()
 
     def _key_problems(self) -> Iterator[str]:
-        for number, key in enumerate(self.ssh_keys):
+        keys: Any = self.ssh_keys
+        if not isinstance(keys, tuple):
+            yield "ssh_keys: this is no list of keys"
+            return
+        for number, key in enumerate(keys):
             try:
                 SshKey.parse(key)
             except SettingsError as error:
                 yield f"ssh_keys[{number}]: {error}"
 
     def _context_problems(self) -> Iterator[str]:
-        for name, value in self.context.items():
-            if not _ATTRIBUTE.match(name):
+        context: Any = self.context
+        if not isinstance(context, Mapping):
+            yield "context: this is no mapping of names to values"
+            return
+        for name, value in context.items():
+            if not isinstance(name, str) or not _ATTRIBUTE.match(name):
                 yield f"context: {name!r} is not a name of upper case letters, digits and underscores"
             elif name in _OURS:
                 yield f"context.{name}: this library writes it"
+            elif not isinstance(value, str):
+                yield f"context.{name}: {type(value).__name__} is no text"
             elif problem := text_problem(value):
                 yield f"context.{name}: the value {problem}"
             elif "$" in value:
@@ -145,3 +159,10 @@ class VmSpec:
     def keys_text(self) -> str:
         """The public keys as a CONTEXT has them: one a line, each once."""
         return "\n".join(dict.fromkeys(str(SshKey.parse(key)) for key in self.ssh_keys))
+
+
+def _text_problems(name: str, value: Any, judge: Callable[[str], str | None]) -> Iterator[str]:
+    if not isinstance(value, str):
+        yield f"{name}: {value!r} is no text"
+    elif problem := judge(value):
+        yield problem

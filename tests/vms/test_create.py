@@ -53,6 +53,27 @@ class TestEnsure:
         vms.ensure(world.spec(ssh_keys=()))
         assert only(world).findtext("TEMPLATE/CONTEXT/START_SCRIPT") == 'echo "web" > /etc/motd'
 
+    def test_nothing_of_the_provider_s_account_gets_into_the_machine(self, world: World, vms: Vms, admin: Raw) -> None:
+        admin("one.user.update", 0, 'SSH_PUBLIC_KEY="ssh-ed25519 PROVIDER"\nSECRET="hush"', 1)
+        context = (
+            'CONTEXT=[SSH_PUBLIC_KEY="$USER[SSH_PUBLIC_KEY]",WHOLE="$user[ TEMPLATE ]",NETWORK=YES,'
+            'START_SCRIPT="echo $USER[SECRET] $NAME \\$USER[0] \\\\$USER[SECRET]",PLAIN="$UNAME"]'
+        )
+        admin("one.template.update", world.template, context, 1)
+        vms.ensure(world.spec(ssh_keys=()))
+        told = {item.tag: item.text for item in only(world).find("TEMPLATE/CONTEXT")}
+        assert {"SSH_PUBLIC_KEY", "WHOLE"}.isdisjoint(told)
+        assert not any("PROVIDER" in (text or "") for text in told.values())
+        assert told["PLAIN"] == "oneadmin"
+        assert told["START_SCRIPT"] == r"echo  web \$USER[0] \\"
+
+    def test_the_tenant_s_rules_hold_on_its_interface(self, world: World, vms: Vms, admin: Raw) -> None:
+        rules = admin("one.secgroup.allocate", "NAME=acme\nRULE=[PROTOCOL=TCP,RULE_TYPE=INBOUND,RANGE=22]")
+        admin("one.vn.update", world.network, f'SECURITY_GROUPS="{rules}"', 1)
+        vms.ensure(world.spec())
+        (nic,) = only(world).findall("TEMPLATE/NIC")
+        assert str(rules) in (nic.findtext("SECURITY_GROUPS") or "").split(",")
+
     def test_a_second_run_sends_nothing_that_changes_anything(
         self, world: World, vms: Vms, sent: list[ont.CallRecord]
     ) -> None:
@@ -79,11 +100,11 @@ class TestEnsure:
         assert not vms.plan(world.spec())
         larger = world.spec(name="www", size=VmSize(vcpu=4, memory_mb=512, disk_mb=8192))
         assert [str(change) for change in vms.plan(larger)] == [
-            f"rename VM {vm.id}: web -> www",
             f"set cores of VM {vm.id} (web): 2 -> 4",
             f"set share of cores of VM {vm.id} (web): 2 -> 4",
             f"set memory of VM {vm.id} (web): 1024 MB -> 512 MB",
             f"grow disk 0 of VM {vm.id} (web): 4096 MB -> 8192 MB",
+            f"rename VM {vm.id}: web -> www",
         ]
         assert vms.ensure(larger).name == "www"
         assert not vms.plan(larger)
@@ -319,6 +340,21 @@ class TestRefusals:
         admin("one.template.update", world.template, "DISK=[IMAGE_ID=4711]", 1)
         message = self.refused(vms, world, sent, world.spec(size=VmSize()))
         assert "there is no image 4711, which is its disk 0" in message
+
+    @pytest.mark.parametrize(
+        ("expression", "reason"),
+        [
+            ("MAX_CPU > 0) | (MAX_CPU > 0", "closes a parenthesis that it does not open"),
+            ("(MAX_CPU > 0", "has a parenthesis that is not closed"),
+            ('NAME = x\\"', "has a quote that is not closed"),
+        ],
+    )
+    def test_a_template_whose_expression_would_end_the_others(
+        self, vms: Vms, world: World, sent: list[ont.CallRecord], admin: Raw, expression: str, reason: str
+    ) -> None:
+        admin("one.template.update", world.template, f'SCHED_REQUIREMENTS="{expression}"', 1)
+        message = self.refused(vms, world, sent, world.spec())
+        assert message == f"template: the SCHED_REQUIREMENTS of VM template {world.template} {reason}"
 
     def test_a_template_for_routers(self, vms: Vms, world: World, sent: list[ont.CallRecord], admin: Raw) -> None:
         admin("one.template.update", world.template, "VROUTER=YES", 1)
