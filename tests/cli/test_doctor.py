@@ -66,6 +66,16 @@ def test_a_server_that_is_not_there(run: Run, server: Emulator) -> None:
     assert failed(run("doctor", "-o", "json", env=environment)) == ["server"]
 
 
+def test_only_the_user_oneadmin_can_make_everything(run: Run, server: Emulator, tmp_path: Path) -> None:
+    second = "keeper is in the group oneadmin: only the user oneadmin may make machines for tenants"
+    assert checks(run("doctor", "-o", "json"))["account"] == ("ok", second)
+    auth = tmp_path / "first"
+    auth.write_text(server.auth, encoding="utf-8")
+    auth.chmod(0o600)
+    shown = checks(run("doctor", "-o", "json", "--auth-file", auth))["account"]
+    assert shown == ("ok", "oneadmin may make tenants, and machines for them")
+
+
 def test_an_account_that_is_no_administrator(run: Run, admin: Raw, tmp_path: Path) -> None:
     admin("one.user.allocate", "guest", "g-secret", "core", [1])
     auth = tmp_path / "guest"

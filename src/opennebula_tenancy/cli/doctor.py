@@ -139,8 +139,11 @@ def _account(reader: Reader) -> Check:
     element = parse(reader.read("one.user.info", -1), "USER")
     groups = {number_in(element, "GID"), *(number_in(item, ".") for item in element.iterfind("GROUPS/ID"))}
     name = element.findtext("NAME") or ""
-    if _ONEADMIN in groups or number_in(element, "ID") == _ONEADMIN:
-        return Check("account", well=True, detail=f"{name} is in the group oneadmin")
+    if number_in(element, "ID") == _ONEADMIN:
+        return Check("account", well=True, detail=f"{name} may make tenants, and machines for them")
+    if _ONEADMIN in groups:
+        detail = f"{name} is in the group oneadmin: only the user oneadmin may make machines for tenants"
+        return Check("account", well=True, detail=detail)
     detail = f"{name} is not in the group oneadmin: it may not make tenants, and is shown only a part of them"
     return Check("account", well=False, detail=detail)
 
