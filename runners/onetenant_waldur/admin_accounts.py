@@ -3,16 +3,19 @@
 Credentials go to Waldur and nowhere else: not into a log, an error or OpenNebula's templates.
 """
 
+from uuid import UUID
+
 import attrs
 
 from onetenant_waldur.notes import PASSWORD, write_notes
 from onetenant_waldur.offering import Offering
 from onetenant_waldur.records import ResourceRecord
 from onetenant_waldur.resource_orders import OrderProblem
-from opennebula_tenancy import Credentials, Vdc, VdcSpec
+from opennebula_tenancy import Credentials, Vdc, VdcSpec, VerificationFailed
 
 
 USERNAME = "opennebula_username"
+EXECUTING = "executing"
 _ROUNDS = 5
 """How often other agents at the same order may change the password in the middle of a hand-over."""
 
@@ -34,7 +37,7 @@ class AccountNotes:
     offering: Offering
     resource: ResourceRecord
 
-    def hand_over(self, tenant: Vdc) -> None:
+    def hand_over(self, tenant: Vdc, order: UUID | None = None) -> None:
         """Show the credentials of a new account, and make sure that they are what OpenNebula takes.
 
         A password that was random, and set by a run that was killed before it could show it, is known to nobody: it is
@@ -42,6 +45,7 @@ class AccountNotes:
 
         Args:
             tenant: The tenant, which has an account where the offering has them.
+            order: The order that it is done for. Once another agent has ended it, what is shown is not reset any more.
 
         Raises:
             OrderProblem: Waldur does not show them, or they are changed again and again.
@@ -56,11 +60,20 @@ class AccountNotes:
             if (known := admin.credentials()) is None:
                 if (shown := self._shown()) is not None and admin.takes(shown.password):
                     return
-                known = admin.reset_password()
+                # As late as can be: another agent that has ended the order has handed over what logs in.
+                if order is not None and self._is_ended(order) and self._shown() is not None:
+                    return
+                try:
+                    known = admin.reset_password()
+                except VerificationFailed:  # that of another agent at the same order came after it
+                    continue
             # Another agent at the same order may have found the password unknown, and reset it.
             if self.show(known) and admin.takes(known.password):
                 return
         raise OrderProblem(f"The credentials of {admin.name} could not be shown in Waldur.")
+
+    def _is_ended(self, order: UUID) -> bool:
+        return self.offering.waldur.order_state(order) != EXECUTING
 
     def show_again(self, tenant: Vdc) -> None:
         """Show the credentials that OpenNebula takes, where they are known. What is shown of others is left alone.
@@ -74,6 +87,43 @@ class AccountNotes:
         """
         if self._are_shown and tenant.admin is not None and (known := tenant.admin.credentials()) is not None:
             self.show(known)
+
+    def keep_shown(self, derived: Credentials | None) -> None:
+        """Show the credentials again that follow from the secret, where Waldur has others or none by now.
+
+        Args:
+            derived: Those that follow from the secret; None where they do not.
+
+        Raises:
+            TenancyError: OpenNebula refused, or is not there.
+            WaldurError: Waldur refused, or is not there.
+        """
+        if not self._are_shown or derived is None or _in_metadata(self.resource) == derived:
+            return
+        tenant = self.offering.cloud.vdcs.get(int(self.resource.backend_id))
+        if tenant.key == self.resource.key:
+            self.show_again(tenant)
+
+    def show_none(self) -> None:
+        """Show an empty password: the account is gone, or was never there, and another one comes."""
+        if self._are_shown:
+            write_notes(self.offering, self.resource.uuid, metadata={PASSWORD: ""})
+
+    def show_new(self, tenant: Vdc) -> None:
+        """Show the credentials of an account that has come, if that is still to be done; see `show_none`.
+
+        Args:
+            tenant: The tenant.
+
+        Raises:
+            OrderProblem: Waldur does not show them.
+            TenancyError: OpenNebula refused, or is not there.
+            WaldurError: Waldur refused, or is not there.
+        """
+        if not self._are_shown or tenant.admin is None:
+            return
+        if self.offering.waldur.resource(self.resource.uuid).backend_metadata.get(PASSWORD) == "":
+            self.hand_over(tenant)
 
     def show(self, known: Credentials) -> bool:
         """Show credentials, beside all else that is shown.
@@ -97,9 +147,15 @@ class AccountNotes:
         return self.offering.settings.backend_settings.create_opennebula_user
 
     def _shown(self) -> Credentials | None:
-        metadata = self.offering.waldur.resource(self.resource.uuid).backend_metadata
-        username, password = metadata.get(USERNAME), metadata.get(PASSWORD)
-        if not (isinstance(username, str) and isinstance(password, str) and password):
-            return None
-        self.offering.redaction.learn(password)
-        return Credentials(username, password)
+        found = _in_metadata(self.offering.waldur.resource(self.resource.uuid))
+        if found is not None:
+            self.offering.redaction.learn(found.password)
+        return found
+
+
+def _in_metadata(resource: ResourceRecord) -> Credentials | None:
+    """The credentials that stand beside a resource."""
+    username, password = resource.backend_metadata.get(USERNAME), resource.backend_metadata.get(PASSWORD)
+    if not (isinstance(username, str) and isinstance(password, str) and password):
+        return None
+    return Credentials(username, password)

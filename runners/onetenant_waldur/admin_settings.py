@@ -84,7 +84,8 @@ def remarks(document: Mapping[str, Any], source: CredentialSource, *, accounts: 
     if accounts and source.secret is None:
         yield (
             f"create_opennebula_user without {FILE} or {VARIABLE}: passwords are random, are handed to Waldur once, "
-            "and cannot be shown again"
+            "and cannot be shown again; where several agents serve one offering, name a secret that they share, or one "
+            "that is killed may leave a password that Waldur does not show"
         )
     file = _named(document, FILE)
     if file and source.secret is not None and Path(file).expanduser().stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):

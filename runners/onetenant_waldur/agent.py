@@ -2,7 +2,6 @@
 
 import datetime as dt
 import enum
-from collections import defaultdict
 from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Self
@@ -14,9 +13,9 @@ from onetenant_waldur.offering import Offering
 from onetenant_waldur.order_desk import OrderDesk
 from onetenant_waldur.order_round import OrderRound
 from onetenant_waldur.reports import UsageReport
-from onetenant_waldur.settings import Backend, OfferingSettings, Settings
+from onetenant_waldur.settings import OfferingSettings, Settings, accounts_of
 from onetenant_waldur.stock import Stock
-from onetenant_waldur.stop import LetGo, Stopping
+from onetenant_waldur.stop import AtOnce, LetGo, Stopping
 from onetenant_waldur.waldur import Waldur
 from onetenant_waldur.waldur_calls import Patience, utc_now
 
@@ -65,8 +64,8 @@ class Agent:
         self._retry = retry
         self._clock = clock
         self._stop = Stopping()
-        self._clouds: dict[tuple[str, str], ont.Cloud] = {}
-        self._waldurs: dict[tuple[str, str, bool], Waldur] = {}
+        self._clouds: dict[tuple[str, str, bool | str], ont.Cloud] = {}
+        self._waldurs: dict[tuple[str, str, bool | str], Waldur] = {}
         self._connections = _budget(settings)
         self.redaction = redaction or log.Redaction(settings.secrets())
         self.offerings = tuple(self._offering(one) for one in settings.offerings)
@@ -80,15 +79,22 @@ class Agent:
             UsageReport(one, settings.general.timezone, paces) for one in self.offerings if one.settings.reports_usage
         )
 
-    def introduce(self) -> bool:
-        """Log, once, what the settings ask for and the agent does not do.
+    def introduce(self, stop: Stopping | None = None) -> bool:
+        """Log, once, what the settings ask for and the agent does not do, and whether the offerings can be served.
+
+        Args:
+            stop: Whether to stop: asked before each call.
 
         Returns:
-            Whether Waldur has all of the offerings.
+            Whether Waldur has all of the offerings, and the clouds have what they are made with.
         """
         for remark in self._settings.remarks:
             log.get().warning("settings_remark", remark=remark)
-        known = [offering.introduce() for offering in self.offerings]
+        self._stop = AtOnce(stop or Stopping())
+        try:
+            known = [offering.introduce() for offering in self.offerings]
+        except LetGo:
+            return False
         return all(known)
 
     def cycle(self, modes: Collection[Mode], stop: Stopping | None = None) -> bool:
@@ -164,12 +170,12 @@ class Agent:
     def _waldur(self, settings: OfferingSettings) -> Waldur:
         """The access to an offering's Waldur, shared with the other offerings that are sold there."""
         general = self._settings.general
-        identity = (settings.waldur_api_url, settings.waldur_api_token, settings.verify_ssl)
+        identity = (settings.waldur_api_url, settings.waldur_api_token, settings.verify)
         if identity not in self._waldurs:
             self._waldurs[identity] = Waldur(
                 settings.waldur_api_url,
                 settings.waldur_api_token,
-                verify=settings.verify_ssl,
+                verify=settings.verify,
                 proxy=general.global_proxy or None,
                 patience=self._patience,
                 max_connections=general.max_workers,
@@ -181,10 +187,12 @@ class Agent:
     def _cloud(self, settings: OfferingSettings) -> ont.Cloud:
         """The connection to an offering's cloud, shared with the other offerings that it serves."""
         backend = settings.backend_settings
-        identity = (backend.api_url, backend.credentials)
+        identity = (backend.api_url, backend.credentials, backend.verify)
         if identity not in self._clouds:
             self._clouds[identity] = ont.connect(
-                *identity,
+                backend.api_url,
+                backend.credentials,
+                verify=backend.verify,
                 timeout=self._timeout,
                 max_connections=self._connections[backend.api_url],
                 retry=self._retry,
@@ -208,9 +216,10 @@ class Agent:
 
 
 def _budget(settings: Settings) -> dict[str, int]:
-    """How many calls each account may have under way at an address: together no more than are allowed there."""
-    accounts: defaultdict[str, set[str]] = defaultdict(set)
-    for offering in settings.offerings:
-        backend: Backend = offering.backend_settings
-        accounts[backend.api_url].add(backend.credentials)
-    return {address: settings.general.max_connections // len(names) for address, names in accounts.items()}
+    """How many calls each connection may have under way at an address: together no more than a server is to see."""
+    connections = accounts_of(settings.offerings)
+    return {
+        address: settings.general.max_connections // len(accounts)
+        for accounts in connections.values()
+        for address, *_ in accounts
+    }

@@ -86,11 +86,11 @@ def run_command(config_file: Path | None, order_process_period_minutes: float, r
 def once_command(mode: str | None, config_file: Path | None) -> None:
     """Process orders and report usage once.
 
-    Exits with 1 when an offering is not in Waldur, an order erred or was left for the next time, or usage could not be
-    reported.
+    Exits with 1 when an offering is not in Waldur or names what OpenNebula does not have, an order erred or was left
+    for the next time, or usage could not be reported.
     """
     with _agent(config_file) as agent, stop_on_signals() as stop:
-        well = agent.introduce()
+        well = agent.introduce(stop)
         well &= agent.cycle([Mode(mode)] if mode else list(Mode), stop)
     if not well:
         sys.exit(_FAILED)
@@ -104,7 +104,7 @@ def reset_password_command(tenant: str, show_password: bool, config_file: Path |
     """Give the administrator of a tenant a new password, and show it in Waldur. The old one is refused from then on.
 
     The tenant is named by the uuid of its resource, by its name, or by the id of its group. Exits with 1 when there is
-    no new password, or Waldur does not show it.
+    no new password, or Waldur does not show it, or what was valid before it is not all gone.
     """
     known: Credentials | None = None
     with _agent(config_file) as agent:
@@ -138,7 +138,7 @@ def _in_seconds(modes: list[Mode], orders_minutes: float, reports_minutes: float
 
 def _run(config_file: Path | None, periods_s: dict[Mode, float]) -> None:
     with _agent(config_file) as agent, stop_on_signals() as stop:
-        agent.introduce()
+        agent.introduce(stop)
         run(agent, periods_s, stop)
 
 

@@ -11,7 +11,7 @@ from onetenant_waldur.agent import Agent
 from onetenant_waldur.offering import Offering
 from onetenant_waldur.outage import WORK_ERRORS
 from onetenant_waldur.records import ResourceRecord
-from opennebula_tenancy import AdminUser, Credentials, TenancyError, Vdc
+from opennebula_tenancy import AdminUser, Credentials, ResetIncomplete, TenancyError, Vdc
 
 
 class ResetFailed(Exception):
@@ -44,7 +44,7 @@ def reset_password(agent: Agent, wanted: str) -> Credentials:
         The new credentials.
 
     Raises:
-        ResetFailed: There is no such tenant, or it has no account, or a server refused or is not there.
+        ResetFailed: There is no such tenant, or its offering gives it no account, or a server refused or is not there.
     """
     try:
         found = list(_find(agent, wanted))
@@ -56,25 +56,35 @@ def reset_password(agent: Agent, wanted: str) -> Credentials:
         uuids = ", ".join(str(one.resource.uuid) for one in found)
         raise ResetFailed(f"{wanted} is said of more than one tenant: give the uuid of the resource, one of {uuids}")
     (one,) = found
-    if (admin := one.tenant.admin) is None:
-        raise ResetFailed(f"the tenant {one.tenant.name} has no administrator account that this agent has made")
+    tenant = one.tenant
+    if one.offering.settings.backend_settings.create_opennebula_user:
+        try:
+            tenant = one.offering.cloud.vdcs.ensure_admin(tenant.id)
+        except TenancyError as error:
+            raise ResetFailed(f"cannot make the administrator account of {tenant.name}: {error}") from error
+    if (admin := tenant.admin) is None:
+        raise ResetFailed(f"the tenant {tenant.name} has no administrator account, and its offering gives none")
     return _reset(one, admin)
 
 
 def _reset(found: _Found, admin: AdminUser) -> Credentials:
+    problems: list[str] = []
     try:
         known = admin.reset_password()
+    except ResetIncomplete as error:
+        known = error.credentials
+        problems.append(f"OpenNebula was not done: {error.cause}")
     except TenancyError as error:
         raise ResetFailed(f"cannot reset the password of {admin.name}: {error}; run the same command again") from error
-    reason = "it does not show it"
     try:
-        if AccountNotes(found.offering, found.resource).show(known):
-            return known
+        if not AccountNotes(found.offering, found.resource).show(known):
+            problems.append("Waldur was not told: it does not show it")
     except WORK_ERRORS as error:
-        reason = str(error)
-    raise ResetFailed(
-        f"the password of {admin.name} was reset, and Waldur was not told: {reason}; run the same command again", known
-    )
+        problems.append(f"Waldur was not told: {error}")
+    if problems:
+        said = ", and ".join(problems)
+        raise ResetFailed(f"the password of {admin.name} was reset, and {said}; run the same command again", known)
+    return known
 
 
 def _find(agent: Agent, wanted: str) -> Iterator[_Found]:

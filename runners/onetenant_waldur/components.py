@@ -101,6 +101,24 @@ class Components:
             raise SettingsError(*problems)
         return amounts
 
+    def require_limits(self, limits: Mapping[str, float], *, floating_ips: bool) -> None:
+        """Refuse an order for something new that leaves a limit out: OpenNebula would have none there.
+
+        Args:
+            limits: The limits ordered.
+            floating_ips: Whether there is a network whose leases are floating IPs.
+
+        Raises:
+            SettingsError: Components that are billed by limit have none; all problems at once.
+        """
+        needed = [
+            name
+            for name, component in self.mapper.components.items()
+            if self.billing[name] == LIMITED and (floating_ips or component.metric is not Metric.FLOATING_IPS)
+        ]
+        if missing := [name for name in needed if name not in limits]:
+            raise SettingsError(*(f"component {name}: the order has no limit for it, not even 0" for name in missing))
+
     def quota(self, amounts: Mapping[str, float], *, floating_ips: bool) -> Quota:
         """Convert amounts to limits of a tenant.
 

@@ -23,6 +23,20 @@ class MachineFigures:
     vdc: int
     allocated: VmUsage
 
+    @property
+    def credentials(self) -> None:
+        """None: machines have no administrator's account."""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """None: a machine is there or not."""
+        return ()
+
+    @property
+    def unlimited_datastores(self) -> tuple[int, ...]:
+        """None: machines have no limits of storage."""
+        return ()
+
     def usage(self, terms: Any) -> Mapping[str, Decimal]:
         """What it has, of the components whose usage Waldur takes."""
         found: Mapping[str, Decimal] = terms.components.usage(self.allocated)
@@ -42,11 +56,6 @@ class MachineFigures:
 def read_machines(cloud: Cloud) -> dict[int, MachineFigures]:
     """All machines that are not terminated, finished or not, by their ids."""
     return {ident: MachineFigures(one.key, one.vdc, one.usage) for ident, one in cloud.vms.figures().items()}
-
-
-def machines_of_key(cloud: Cloud, key: str) -> dict[int, MachineFigures]:
-    """The machines of a resource, by their ids: one, or what interrupted runs have left of it."""
-    return {vm_id: vm for vm_id, vm in read_machines(cloud).items() if vm.key == key}
 
 
 class NoMachine(Exception):

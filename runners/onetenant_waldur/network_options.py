@@ -25,6 +25,10 @@ _KEYS = {
     "exclude": "subnet_exclude",
     "rules": "security_group_defaults",
     "subnet": "subnet_cidr",
+    "clusters": "cluster_ids",
+    "zone": "zone_id",
+    "external_networks": "external_network_id",
+    "quota": "cluster_ids",  # which have no datastore for a limit to hold on
 }
 """What the settings call a value of the library, where they call it otherwise."""
 
@@ -51,8 +55,8 @@ class NetworkOptions:
         vlan_id: The VLAN of all tenants of the offering; OpenNebula gives each its own when None.
         bridge: The bridge of all tenants of the offering; each has its own when None.
         router_instances: How many machines a router has; 1 when None.
-        router_keepalived_id: The number of the offering's routers among those that share a network; one that follows
-            from the id of each when None.
+        router_keepalived_id: The number of a router of two or more machines in the external network, where only one
+            router can have it; each gets a free one when None.
         network_timeout_s: How many seconds a network, and a router, may take until they are ready; 300 when None.
     """
 
@@ -152,8 +156,8 @@ class NetworkOptions:
             yield f"vlan_id: all tenants share the VLAN {self.vlan_id}, so their networks are not isolated"
         if self.router_keepalived_id is not None:
             yield (
-                f"router_keepalived_id: all routers have the number {self.router_keepalived_id} in the external "
-                "network, where those of two tenants would take each other's addresses"
+                f"router_keepalived_id: all routers of two or more machines are to have the number "
+                f"{self.router_keepalived_id} in the external network, where only one can: orders for others wait"
             )
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
+from uuid import uuid4
 
 import attrs
 from structlog.typing import FilteringBoundLogger
 
 from onetenant_waldur.components import Components
 from onetenant_waldur.log import Redaction
+from onetenant_waldur.network_options import in_settings
 from onetenant_waldur.outage import WORK_ERRORS
 from onetenant_waldur.records import OfferingTerms, ResourceRecord
 from onetenant_waldur.settings import OfferingSettings, Options, read_options
@@ -71,6 +73,22 @@ class VdcTerms:
             storage_datastores=where.storage_datastores or None,
             network=network,
         )
+
+    def probe(self) -> VdcSpec:
+        """A tenant that nobody has ordered, to see whether there is all that one is made with."""
+        name = f"probe-{uuid4().hex}"
+        nobodys = ResourceRecord(
+            uuid=uuid4(),
+            name=name,
+            slug=name,
+            state="",
+            backend_id="",
+            backend_metadata={},
+            limits={},
+            plan=None,
+            project_slug="",
+        )
+        return self.spec(nobodys, name, dict.fromkeys(self.components.names, 0))
 
     @property
     def floating_ips(self) -> bool:
@@ -136,15 +154,26 @@ class Offering:
         return VdcTerms(Components.of(found, overrides), options, per_project)
 
     def introduce(self) -> bool:
-        """Log what is remarkable about the offering, if Waldur says it.
+        """Log what is remarkable about the offering, and what it names that is not there.
 
         Returns:
-            Whether it does.
+            Whether Waldur says what it is, and OpenNebula has all that its tenants are made with.
         """
         try:
-            self.terms()
+            terms = self.terms()
         except WORK_ERRORS as error:
             self.log.warning("offering_not_read", reason=str(error))
+            return False
+        if not (self.settings.processes_orders and isinstance(terms, VdcTerms)):
+            return True
+        try:
+            self.cloud.vdcs.plan(terms.probe())
+        except SettingsError as error:
+            for problem in map(in_settings, error.problems):
+                self.log.warning("offering_unfit", reason=problem)
+            return False
+        except WORK_ERRORS as error:
+            self.log.warning("offering_not_looked_at", reason=str(error))
             return False
         return True
 
@@ -169,6 +198,15 @@ class Offering:
             yield f"{name}-{number}"
 
 
+def is_of_operator(problem: str) -> bool:
+    """Whether a problem, by the key that it begins with, is of a value that the operator has set."""
+    return _key(problem) in attrs.fields_dict(Options)
+
+
+def _key(problem: str) -> str:
+    return problem.partition(":")[0].partition("[")[0]
+
+
 def _merged(settings: Options, said: Options) -> Options:
     """What Waldur's plugin options say, and where they say nothing, the settings."""
     fields = [field.name for field in attrs.fields(Options)]
@@ -179,7 +217,6 @@ def _merged(settings: Options, said: Options) -> Options:
 
 def _placed(problem: str, said: Options) -> str:
     """A problem that begins with the key of an option, with the place before it where the option stands."""
-    name = problem.partition(":")[0].partition("[")[0]
-    if name not in attrs.fields_dict(Options):
+    if not is_of_operator(problem):
         return problem
-    return f"{'backend_settings' if getattr(said, name) is None else 'plugin_options'}.{problem}"
+    return f"{'backend_settings' if getattr(said, _key(problem)) is None else 'plugin_options'}.{problem}"

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Mapping
 from decimal import Decimal
+from http import HTTPStatus
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -18,6 +19,8 @@ from onetenant_waldur.stop import Stopping
 from onetenant_waldur.waldur_calls import WaldurRefused, WaldurUnavailable
 
 
+_NOT_TAKEN = "components are invalid"
+"""How a Waldur that takes no usage of what a plan includes says so."""
 _CLOCKS_AGREE = dt.timedelta(minutes=5)
 """How far the clocks of Waldur and this machine may be apart without a word about it."""
 
@@ -124,28 +127,28 @@ class UsageReport:
         before: Mapping[str, Decimal],
         tally: ReportTally,
     ) -> None:
+        included = _changed(figures.included(terms), before) if self._takes_included else {}
         changed = _changed(figures.usage(terms), before)
-        self._send_included(resource, _changed(figures.included(terms), before))
-        if not changed:
-            tally.unchanged += 1
-            return
-        try:
-            self._offering.waldur.set_usage(resource.uuid, changed)
-            tally.sent += 1
-        except WaldurRefused as error:
-            if is_outage(error):
-                raise
-            tally.failed += 1
-            self._offering.log.warning("usage_refused", resource=resource.uuid.hex, reason=str(error))
+        refused = False
+        for send, amounts in ((self._offering.waldur.set_usage, changed), (self._send_included, included)):
+            try:
+                if amounts:
+                    send(resource.uuid, amounts)
+            except WaldurRefused as error:
+                if is_outage(error):
+                    raise
+                refused = True
+                self._offering.log.warning("usage_refused", resource=resource.uuid.hex, reason=str(error))
+        tally.failed += refused
+        tally.sent += bool(changed) and not refused
+        tally.unchanged += not changed and not refused
 
-    def _send_included(self, resource: ResourceRecord, amounts: Mapping[str, Decimal]) -> None:
-        """Report what a plan includes, to a Waldur that takes it. One that does not is not asked again."""
-        if not amounts or not self._takes_included:
-            return
+    def _send_included(self, resource: UUID, amounts: Mapping[str, Decimal]) -> None:
+        """Report what a plan includes, to a Waldur that takes it. One that says that it does not is not asked again."""
         try:
-            self._offering.waldur.set_usage(resource.uuid, amounts)
+            self._offering.waldur.set_usage(resource, amounts)
         except WaldurRefused as error:
-            if is_outage(error):
+            if error.status != HTTPStatus.BAD_REQUEST or _NOT_TAKEN not in error.detail:
                 raise
             self._takes_included = False
             self._offering.log.info("included_usage_not_taken", reason=str(error))

@@ -1,8 +1,7 @@
 """The agent's settings: the YAML file that operators of a Waldur site agent have today, read strictly."""
 
 import difflib
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,15 @@ import attrs
 import yaml
 
 from onetenant_waldur import admin_settings
+from onetenant_waldur.endpoints import servers_of
 from onetenant_waldur.network_options import NetworkOptions
 from onetenant_waldur.settings_values import (
     INFO,
     NO,
     VDC,
+    VM,
     Billing,
+    CaBundle,
     Credentials,
     Factor,
     Id,
@@ -33,9 +35,13 @@ from onetenant_waldur.settings_values import (
     structure,
 )
 from onetenant_waldur.vm_options import VmOptions
-from opennebula_tenancy import CredentialSource, Metric, SettingsError, StorageScope
+from opennebula_tenancy import CredentialSource, Metric, SettingsError, StorageScope, VdcSpec, VmSpec
 
 
+SERVED = 15
+"""How many connections OpenNebula serves at once, unless its operator has changed that (MAX_CONN of oned.conf)."""
+_SLUG_CHARACTERS = 50
+"""How long what Waldur calls a resource in a name may be."""
 OURS = "opennebula"
 """The name of this backend in `backend_type` and in the `*_backend` fields."""
 
@@ -67,6 +73,8 @@ class Backend(Options):
     Attributes:
         api_url: The XML-RPC endpoint.
         credentials: `user:password`.
+        verify_ssl: Whether to verify the certificate of OpenNebula.
+        ca_bundle: The file of the certificates that vouch for it; those that the machine trusts when None.
         resource_type: What a resource is: a tenant (`vdc`) or a virtual machine in one (`vm`).
         terminate_vms: Whether the end of a tenant is that of its machines. It is refused while there are any if not.
         create_opennebula_user: Whether tenants get an administrator account, whose credentials Waldur shows.
@@ -76,6 +84,8 @@ class Backend(Options):
 
     api_url: WebUrl
     credentials: Credentials = attrs.field(repr=False)
+    verify_ssl: bool = True
+    ca_bundle: CaBundle | None = None
     resource_type: ResourceType = VDC
     terminate_vms: bool = False
     create_opennebula_user: bool = False
@@ -83,6 +93,11 @@ class Backend(Options):
     soft_delete: NotYet = NO
     allocation_prefix: str = ""
     backend_id_max_retries: int = 50
+
+    @property
+    def verify(self) -> bool | str:
+        """Whether to verify the certificate of OpenNebula, or the file of those that vouch for it."""
+        return self.ca_bundle or self.verify_ssl
 
 
 ELSEWHERE = frozenset(
@@ -126,6 +141,7 @@ class OfferingSettings:
         waldur_api_token: The token of a user who may manage the offering's orders and resources.
         waldur_offering_uuid: The offering in Waldur.
         verify_ssl: Whether to verify the certificate of Waldur.
+        ca_bundle: The file of the certificates that vouch for it; those that the machine trusts when None.
         backend_type: Whose settings `backend_settings` are.
         backend_settings: How to reach OpenNebula.
         backend_components: What is to be said about components otherwise than Waldur says it.
@@ -140,6 +156,7 @@ class OfferingSettings:
     waldur_api_token: Secret = attrs.field(repr=False)
     waldur_offering_uuid: UUID
     verify_ssl: bool = True
+    ca_bundle: CaBundle | None = None
     backend_type: str
     backend_settings: Backend
     backend_components: Mapping[str, ComponentOverride] = attrs.field(factory=dict)
@@ -147,6 +164,11 @@ class OfferingSettings:
     reporting_backend: str | None = None
     membership_sync_backend: str | None = None
     stomp_enabled: bool = False
+
+    @property
+    def verify(self) -> bool | str:
+        """Whether to verify the certificate of Waldur, or the file of those that vouch for it."""
+        return self.ca_bundle or self.verify_ssl
 
     @property
     def processes_orders(self) -> bool:
@@ -180,7 +202,8 @@ class General:
         log_level: From which level on to log.
         expose_backend_error_details: Whether the customer may read what OpenNebula said to a failed order.
         max_workers: How many orders are carried out at the same time, at most.
-        max_connections: How many calls of one OpenNebula are under way at once, at most. It serves 15 in all.
+        max_connections: How many calls of one OpenNebula this process has under way at once, at most. It serves 15 in
+            all, those of other processes among them.
         max_attempts: After how many errors that the agent did not expect an order is ended. Outages do not count.
         admin_secret_file: The file with the secret that the passwords of administrator accounts are derived from.
         admin_secret_env: The environment variable that it is in instead.
@@ -279,6 +302,8 @@ def parse(document: Any) -> Settings:
         problems.extend(_entry_problems(entry, path))
         if offering is not None:
             problems.extend(_component_problems(offering, path))
+            problems.extend(_certificate_problems(offering, path))
+            problems.extend(_prefix_problems(offering.backend_settings, f"{path}.backend_settings"))
             remarks.extend(_offering_remarks(offering, path))
             offerings.append(offering)
     if general is not None:
@@ -332,14 +357,28 @@ def _remarks(document: Mapping[str, Any]) -> Iterator[str]:
         yield "log_shipping: not done by this agent"
 
 
+def accounts_of(offerings: Iterable[OfferingSettings]) -> Mapping[str, frozenset[tuple[str, str, bool | str]]]:
+    """The accounts that are called with, by their server: address, credentials, and what certificates to trust."""
+    found = (one.backend_settings for one in offerings)
+    accounts = {(one.api_url, one.credentials, one.verify) for one in found}
+    servers = servers_of(sorted(address for address, *_ in accounts))
+    return {
+        server: frozenset(account for account in accounts if servers[account[0]] == server)
+        for server in sorted(set(servers.values()))
+    }
+
+
 def _bound_problems(general: General, offerings: list[OfferingSettings]) -> Iterator[str]:
-    for name in ("max_workers", "max_connections", "max_attempts"):
+    for name in ("max_workers", "max_attempts"):
         if getattr(general, name) < 1:
             yield f"{name}: expected a whole number from 1"
-    accounts = {(one.backend_settings.api_url, one.backend_settings.credentials) for one in offerings}
-    for address, count in sorted(Counter(address for address, _ in accounts).items()):
-        if count > general.max_connections >= 1:
-            yield f"max_connections: {general.max_connections} are too few for the {count} accounts at {address}"
+    most = general.max_connections
+    if not 1 <= most <= SERVED:
+        yield f"max_connections: expected a whole number from 1 to {SERVED}, which is all that OpenNebula serves"
+        return
+    for server, accounts in accounts_of(offerings).items():
+        if len(accounts) > most:
+            yield f"max_connections: {most} are too few for the {len(accounts)} accounts at {server}"
 
 
 def _entry_problems(entry: Any, path: str) -> Iterator[str]:
@@ -367,6 +406,24 @@ def _component_problems(offering: OfferingSettings, path: str) -> Iterator[str]:
                 f"{path}.backend_components.{name}.unit_factor_reporting: "
                 "one factor applies to orders and reports alike; set unit_factor alone"
             )
+
+
+def _certificate_problems(offering: OfferingSettings, path: str) -> Iterator[str]:
+    for place, said in ((path, offering), (f"{path}.backend_settings", offering.backend_settings)):
+        if said.ca_bundle is not None and not said.verify_ssl:
+            yield f"{place}.ca_bundle: verify_ssl is false, so that no certificate is looked at; leave one of them out"
+
+
+def _prefix_problems(backend: Backend, path: str) -> Iterator[str]:
+    """What is wrong with the beginning of all names, shown by the longest name that there may be."""
+    name = f"{backend.allocation_prefix}{'x' * _SLUG_CHARACTERS}"
+    try:
+        if backend.resource_type == VM:
+            VmSpec(name=name, vdc=0, template=0)
+        else:
+            VdcSpec(name=name.lower(), admin=backend.create_opennebula_user)
+    except SettingsError as error:
+        yield from (f"{path}.allocation_prefix: {problem}" for problem in error.problems)
 
 
 def _offering_remarks(offering: OfferingSettings, path: str) -> Iterator[str]:

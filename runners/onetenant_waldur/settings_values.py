@@ -2,10 +2,12 @@
 
 import logging
 import math
+import ssl
 import uuid
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any, NewType, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -33,6 +35,7 @@ Billing = NewType("Billing", str)
 Cidr = NewType("Cidr", str)
 TenantRef = NewType("TenantRef", str)
 Seconds = NewType("Seconds", float)
+CaBundle = NewType("CaBundle", str)
 
 VDC = ResourceType("vdc")
 VM = ResourceType("vm")
@@ -143,6 +146,17 @@ def _web_url(value: Any, kind: Any) -> str:
     if parts.username or parts.password:
         raise ValueError("no user and no password in the address, since addresses are logged")
     return text
+
+
+def _ca_bundle(value: Any, kind: Any) -> str:
+    file = Path(_nonempty(value, kind).strip()).expanduser()
+    try:
+        ssl.create_default_context(cafile=file)
+    except ssl.SSLError:
+        raise ValueError("no certificates in PEM in this file") from None
+    except OSError as error:
+        raise ValueError(f"{error.strerror}: {file}") from None
+    return str(file)
 
 
 def _credentials(value: Any, kind: Any) -> str:
@@ -263,6 +277,7 @@ def _plain_converter() -> cattrs.Converter:
         Cidr: _cidr,
         TenantRef: _tenant_ref,
         Seconds: _seconds,
+        CaBundle: _ca_bundle,
         IPv4Address: _address,
         SecurityRule: _rule,
         LogLevel: _one_of(tuple(logging.getLevelNamesMapping()), str.upper),

@@ -10,7 +10,7 @@ from onetenant_waldur.machines import read_machines, why_no_machine
 from onetenant_waldur.offering import Offering
 from onetenant_waldur.settings_values import VDC, VM
 from onetenant_waldur.tenants import read_tenants, why_no_tenant
-from opennebula_tenancy import Cloud, TenancyError
+from opennebula_tenancy import Cloud, Credentials, TenancyError
 
 
 class Figures(Protocol):
@@ -19,6 +19,18 @@ class Figures(Protocol):
     @property
     def key(self) -> str:
         """Its key: the uuid of the resource."""
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """Those of its administrator, as they follow from the secret; None where they do not."""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The parts that it has lost, whether its offering gives them or not."""
+
+    @property
+    def unlimited_datastores(self) -> tuple[int, ...]:
+        """The ids of datastores where it has images and no limit of storage, though it has one elsewhere."""
 
     def usage(self, terms: Any, /) -> Mapping[str, Decimal]:
         """The amounts of the components whose usage Waldur takes."""

@@ -43,6 +43,27 @@ class Stopping:
             raise LetGo
 
 
+class AtOnce(Stopping):
+    """A request to stop where nothing is at hand that would have to be finished: it leaves no time.
+
+    Args:
+        request: The request.
+    """
+
+    def __init__(self, request: Stopping) -> None:
+        self._request = request
+
+    @property
+    def requested(self) -> bool:
+        """Whether nothing new is to be begun."""
+        return self._request.requested
+
+    @property
+    def due(self) -> bool:
+        """Whether what is at hand is to be let go: as soon as that is asked for."""
+        return self._request.requested
+
+
 class Stop(Stopping):
     """A request to stop, made by a signal or by another thread.
 

@@ -1,12 +1,14 @@
 """The tenants of all offerings: what OpenNebula says of them, in one call."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
 import attrs
 
-from opennebula_tenancy import Cloud, Conflict, NotFound, Quota, Usage
+from onetenant_waldur.offering import Offering
+from opennebula_tenancy import Cloud, Conflict, Credentials, NotFound, Quota, Usage
+from opennebula_tenancy.vdc_figures import ACCOUNT
 
 
 @attrs.frozen
@@ -17,11 +19,17 @@ class TenantFigures:
         key: Its key: the uuid of its resource.
         used: What it uses at the moment.
         quota: Its limits.
+        credentials: Those of its administrator, as they follow from the secret; None where they do not.
+        missing: The parts that it has lost, sold or not; `lost_parts` says which of them are.
+        unlimited_datastores: Those where it has images and no limit of storage, though it has one elsewhere.
     """
 
     key: str
     used: Usage
     quota: Quota
+    credentials: Credentials | None = None
+    missing: tuple[str, ...] = ()
+    unlimited_datastores: tuple[int, ...] = ()
 
     def usage(self, terms: Any) -> Mapping[str, Decimal]:
         """What it uses, of the components whose usage Waldur takes."""
@@ -40,7 +48,22 @@ class TenantFigures:
 
 def read_tenants(cloud: Cloud) -> dict[int, TenantFigures]:
     """All tenants, by the ids of their groups."""
-    return {ident: TenantFigures(one.key, one.usage, one.quota) for ident, one in cloud.vdcs.figures().items()}
+    return {
+        ident: TenantFigures(one.key, one.usage, one.quota, one.credentials, one.missing, one.unlimited_datastores)
+        for ident, one in cloud.vdcs.figures().items()
+    }
+
+
+def missing_parts(offering: Offering, group_id: int) -> tuple[str, ...]:
+    """The parts that an offering's tenant has lost, by the id of its group; see `VdcFigures.missing`."""
+    tenant = read_tenants(offering.cloud).get(group_id)
+    return () if tenant is None else lost_parts(offering, tenant.missing)
+
+
+def lost_parts(offering: Offering, missing: Iterable[str]) -> tuple[str, ...]:
+    """Of the parts that a tenant has lost, those that its offering gives: an account may be none of its business."""
+    has_accounts = offering.settings.backend_settings.create_opennebula_user
+    return tuple(part for part in missing if part != ACCOUNT or has_accounts)
 
 
 def why_no_tenant(cloud: Cloud, group_id: int, key: str) -> str | None:

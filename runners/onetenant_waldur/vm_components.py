@@ -15,7 +15,9 @@ from opennebula_tenancy.quota import exactly
 
 
 MEASURES: Mapping[str, str] = {"vcpu": "vcpu", "vm_ram": "memory_mb", "vm_disk": "disk_mb"}
-"""For each component the field of `VmSize` and `VmUsage` that it is."""
+"""For each component the field of `VmSize` that it is ordered as, and that of `VmUsage` that its usage is."""
+_ORDERED: Mapping[str, str] = {**MEASURES, "vm_disk": "first_disk_mb"}
+"""For each component the field of `VmUsage` that an order can change: a template may bring more than the first disk."""
 
 
 @attrs.frozen
@@ -85,10 +87,13 @@ class VmComponents:
             The size; what neither says is not in it. Waldur has a 0 for what a plan does not say.
 
         Raises:
-            SettingsError: The plan is not one of the offering, or an amount cannot be; all problems at once.
+            SettingsError: The plan is not one of the offering, an amount cannot be, or nothing of a machine is what is
+                ordered; all problems at once.
         """
         if plan is not None and plan not in self.plans:
             raise SettingsError(f"the plan {plan} is not among those of the offering")
+        if strange := [name for name, amount in limits.items() if amount and name not in self.factors]:
+            raise SettingsError(*(f"component {name}: nothing of a virtual machine has that name" for name in strange))
         amounts = dict(limits)
         if plan is not None:
             amounts |= {name: amount for name, amount in self.plans[plan].items() if amount}
@@ -105,8 +110,8 @@ class VmComponents:
         return frozenset(self.factors)
 
     def limits(self, usage: VmUsage) -> dict[str, int | float]:
-        """What a machine has, as the limits of its resource."""
-        return {name: number(amount) for name, amount in self._amounts(usage).items()}
+        """What a machine has, as the limits of its resource: ordering these changes nothing."""
+        return {name: number(amount) for name, amount in self._amounts(usage, _ORDERED).items()}
 
     def usage(self, usage: VmUsage) -> dict[str, Decimal]:
         """What a machine has, as usage that Waldur takes: no components that a plan includes."""
@@ -117,7 +122,8 @@ class VmComponents:
         return self._billed(usage, {INCLUDED})
 
     def _billed(self, usage: VmUsage, kinds: frozenset[str] | set[str]) -> dict[str, Decimal]:
-        return {name: rounded(amount) for name, amount in self._amounts(usage).items() if self.billing[name] in kinds}
+        amounts = self._amounts(usage, MEASURES)
+        return {name: rounded(amount) for name, amount in amounts.items() if self.billing[name] in kinds}
 
-    def _amounts(self, usage: VmUsage) -> dict[str, Fraction]:
-        return {name: Fraction(getattr(usage, MEASURES[name])) / factor for name, factor in self.factors.items()}
+    def _amounts(self, usage: VmUsage, fields: Mapping[str, str]) -> dict[str, Fraction]:
+        return {name: Fraction(getattr(usage, fields[name])) / factor for name, factor in self.factors.items()}

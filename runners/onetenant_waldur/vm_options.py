@@ -18,6 +18,8 @@ class VmOptions:
         keep_template_nics: Whether a machine gets the interfaces of its template, behind that in the tenant's network;
             not when None.
         vm_timeout_s: How many seconds a machine may take until it runs, or is gone; 300 when None.
+        vm_poweroff_timeout_s: How many seconds the system of a machine may take to shut down where another size needs
+            it off, before its plug is pulled; 60 when None.
     """
 
     parent_vdc_backend_id: TenantRef | None = attrs.field(default=None, converter=said_text)
@@ -27,3 +29,4 @@ class VmOptions:
     cpu_per_vcpu: Factor | None = None
     keep_template_nics: bool | None = None
     vm_timeout_s: Seconds | None = None
+    vm_poweroff_timeout_s: Seconds | None = None

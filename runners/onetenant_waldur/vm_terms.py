@@ -11,6 +11,7 @@ from opennebula_tenancy import Allowed, SettingsError, VmSize, VmSpec
 
 
 _RUNNING_S = 300.0
+_POWEROFF_S = 60.0
 
 
 @attrs.frozen
@@ -96,6 +97,11 @@ class VmTerms:
     def timeout_s(self) -> float:
         """How many seconds a machine may take until it runs, or is gone."""
         return _RUNNING_S if self.options.vm_timeout_s is None else self.options.vm_timeout_s
+
+    @property
+    def poweroff_timeout_s(self) -> float:
+        """How many seconds the system of a machine may take to shut down, before its plug is pulled."""
+        return _POWEROFF_S if self.options.vm_poweroff_timeout_s is None else self.options.vm_poweroff_timeout_s
 
     def remarks(self) -> Iterator[str]:
         """What the operator should know, although orders are processed all the same."""

@@ -49,6 +49,7 @@ from waldur_api_client.models import (
     OrderErrorDetailsRequest,
     OrderState,
     ProviderOfferingDetailsFieldEnum,
+    RequestTypes,
     ResourceBackendIDRequest,
     ResourceBackendMetadataRequest,
     ResourceBackendMetadataRequestBackendMetadata,
@@ -96,7 +97,7 @@ _RESOURCE_FIELDS = (
     "plan_uuid",
     "project_slug",
 )
-_LISTED_RESOURCE_FIELDS = ("uuid", "name", "state", "backend_id", "limits")
+_LISTED_RESOURCE_FIELDS = ("uuid", "name", "state", "backend_id", "backend_metadata", "limits")
 _USAGE_FIELDS = ("resource_uuid", "type", "usage", "date")
 _REPORTABLE = (ResourceState.OK, ResourceState.ERRED, ResourceState.UPDATING)
 
@@ -124,7 +125,7 @@ class Waldur:
     Args:
         api_url: The root of the API, with or without `/api/` at its end.
         token: The user's token.
-        verify: Whether to verify the server's certificate.
+        verify: Whether to verify the server's certificate, or the file of those that vouch for it.
         proxy: The proxy on the way, if there is one.
         patience: How long to wait.
         max_connections: How many calls may be under way at once.
@@ -137,7 +138,7 @@ class Waldur:
         api_url: str,
         token: str,
         *,
-        verify: bool = True,
+        verify: bool | str = True,
         proxy: str | None = None,
         patience: Patience | None = None,
         max_connections: int = 4,
@@ -226,9 +227,10 @@ class Waldur:
         """The orders of an offering that wait for the provider or are being carried out, all pages, oldest first."""
         return self._orders(offering, OrderState.PENDING_PROVIDER, OrderState.EXECUTING)
 
-    def cancelled_orders(self, offering: UUID, since: dt.datetime) -> list[OrderRecord]:
-        """The orders of an offering that have been cancelled since some time, all pages, oldest first."""
-        return self._orders(offering, OrderState.CANCELED, since=since)
+    def withdrawn_orders(self, offering: UUID, since: dt.datetime) -> list[OrderRecord]:
+        """The orders that have been cancelled since some time, and the creations that have erred; oldest first."""
+        found = self._orders(offering, OrderState.CANCELED, OrderState.ERRED, since=since)
+        return [one for one in found if one.state == OrderState.CANCELED or one.type == RequestTypes.CREATE]
 
     def _orders(self, offering: UUID, *states: OrderState, since: dt.datetime | None = None) -> list[OrderRecord]:
         def request() -> list[OrderRecord]:

@@ -9,6 +9,7 @@ WaldurError
 import datetime as dt
 import email.utils
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -104,7 +105,7 @@ class WaldurCalls:
     Args:
         api_url: The root of the API, with or without `/api/` at its end.
         token: The user's token.
-        verify: Whether to verify the server's certificate.
+        verify: Whether to verify the server's certificate, or the file of those that vouch for it.
         proxy: The proxy on the way, if there is one.
         patience: How long to wait.
         max_connections: How many calls may be under way at once.
@@ -121,7 +122,7 @@ class WaldurCalls:
         api_url: str,
         token: str,
         *,
-        verify: bool,
+        verify: bool | str,
         proxy: str | None,
         patience: Patience,
         max_connections: int,
@@ -137,7 +138,7 @@ class WaldurCalls:
         self.client = AuthenticatedClient(
             base_url=api_url.rstrip("/").removesuffix("/api"),
             token=token,
-            verify_ssl=verify,
+            verify_ssl=ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify,
             timeout=httpx.Timeout(patience.read_s, connect=patience.connect_s),
             httpx_args={
                 "proxy": proxy,

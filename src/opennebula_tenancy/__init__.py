@@ -6,7 +6,7 @@ A tenant is an OpenNebula group with a VDC of its own and limits that OpenNebula
 from opennebula_tenancy._transport.http import Timeout
 from opennebula_tenancy._transport.retry import RetryPolicy
 from opennebula_tenancy._transport.rpc import CallRecord
-from opennebula_tenancy.admin_credentials import Credentials, CredentialSource
+from opennebula_tenancy.admin_credentials import Credentials, CredentialSource, ResetIncomplete
 from opennebula_tenancy.admin_user import AdminUser
 from opennebula_tenancy.cloud import Cloud, Ping, connect
 from opennebula_tenancy.diagram import Diagram, Machine
@@ -96,6 +96,7 @@ __all__ = [
     "Quota",
     "QuotaExceeded",
     "QuotaMapper",
+    "ResetIncomplete",
     "RetryPolicy",
     "RollbackIncomplete",
     "Router",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from opennebula_tenancy.errors import SettingsError
+from opennebula_tenancy.errors import SettingsError, TenancyError
 
 
 if TYPE_CHECKING:
@@ -49,6 +49,20 @@ class Credentials:
     def auth(self) -> str:
         """Both in one text, as `connect` and the tools of OpenNebula take them: user, colon, password."""
         return f"{self.username}:{self.password}"
+
+
+class ResetIncomplete(TenancyError):
+    """A password was reset, and what should have followed that failed: the new one is what OpenNebula takes.
+
+    Attributes:
+        credentials: The new credentials. They are in no text of the error.
+        cause: What failed afterwards.
+    """
+
+    def __init__(self, credentials: Credentials, cause: TenancyError) -> None:
+        self.credentials = credentials
+        self.cause = cause
+        super().__init__(f"the password of {credentials.username} was reset, and then: {cause}")
 
 
 @attrs.frozen(kw_only=True)

@@ -76,6 +76,11 @@ def ready_user(group: GroupRecord) -> int | None:
     return user_id if user_id == _number(group, ADMIN_READY) else None
 
 
+def was_ready(group: GroupRecord) -> bool:
+    """Whether a group has had an account that was finished; the one that takes its place may not be so yet."""
+    return _number(group, ADMIN_READY) is not None
+
+
 def generation_of(group: GroupRecord) -> int:
     """How often a password was set, or was about to be."""
     return _number(group, ADMIN_GENERATION) or 0

@@ -75,6 +75,7 @@ class AdminUser:
             WentAway: The account is not there any more.
             Conflict: The group is not this tenant's any more.
             VerificationFailed: OpenNebula accepted the password and has another.
+            ResetIncomplete: The password is the new one, which the error carries; something is left to be done.
         """
         return self._admins.reset_password(self)
 

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from opennebula_tenancy.retreat import Retreat
 
 
+_MEETINGS = 5
+"""How often other runs for the tenant may set a password of their own at the same moment."""
+
+
 class _FinishedError(Exception):
     """The tenant is finished, so that nothing of it is taken back."""
 
@@ -112,21 +116,29 @@ class AdminWork:
 
     def _set_password(self, user_id: int) -> None:
         """Give the account its first password, unless another run has, just now."""
-        state = self._state()
-        user, group = state.user, state.group
-        if user is None or group is None or user.id != user_id:
-            raise self._removed(state)
-        if state.settled:
-            return
-        generation = admin_mark.generation_of(group) + 1
-        password = self._source.new(self._key, user.id, user.name, generation)
-        if not user.has_password(password):
-            self._calls.set_password(user.id, password)
-            after = read_user(self._rpc, user.id)
-            if after is None or not after.has_password(password):
-                raise VerificationFailed(f"OpenNebula accepted a password for {user.name}, and has another")
-        self._calls.mark_group(group.id, admin_mark.ready(user.id, generation))
-        self._given = Credentials(user.name, password)
+        for _ in range(_MEETINGS):
+            state = self._state()
+            user, group = state.user, state.group
+            if user is None or group is None or user.id != user_id:
+                raise self._removed(state)
+            if state.settled:
+                return
+            generation = admin_mark.generation_of(group) + 1
+            password = self._source.new(self._key, user.id, user.name, generation)
+            if user.has_password(password) or self._sets(user.id, password):
+                self._calls.mark_group(group.id, admin_mark.ready(user.id, generation))
+                self._given = Credentials(user.name, password)
+                return
+            # Another run for this tenant sets the same one where there is a secret, and one of its own where not.
+            if self._source.secret is not None:
+                break
+        raise VerificationFailed(f"OpenNebula accepted a password for {state.name}, and has another")
+
+    def _sets(self, user_id: int, password: str) -> bool:
+        """Set a password, and see whether it is the one that holds."""
+        self._calls.set_password(user_id, password)
+        after = read_user(self._rpc, user_id)
+        return after is not None and after.has_password(password)
 
     @staticmethod
     def _removed(state: AdminState) -> WentAway:

@@ -86,7 +86,7 @@ def remove_tenant(
         _refuse_other(rpc, group_id, group, key)
     if group is not None and vdc is None:
         _refuse_stripped(found.vdcs, group)
-    # Not by the mark of the group, which its administrators may write to: what they hid would be left behind.
+    # Not by the mark of the group, which an operator may have changed: what it does not name would be left behind.
     seen = find_networking(rpc, _name(vdc, group, key), key, None, is_new=False)
     networking = seen.held
     machines = _machines(rpc, group) if group is not None and terminate_vms else ()
@@ -104,11 +104,17 @@ def remove_tenant(
         new = [vm for vm in found if vm.id not in before]
         steps.extendleft((f"VM {vm.id} ({vm.name})", partial(removal.machine, vm)) for vm in reversed(new))
 
+    def unsettle() -> None:
+        # An interrupted removal is seen from now on by whoever reads the group alone.
+        if group is not None and tenant_mark.is_tenant(group) and (networking.routers or networking.network):
+            calls.mark_group(group.id, tenant_mark.UNSETTLED)
+
     def remove_account(user_id: int) -> None:
         calls.remove_user(user_id)
         # From now on nobody makes anything for the tenant. What was made a moment ago is seen now.
         found = _machines(rpc, group) if group is not None and terminate_vms else ()
         _refuse_in_use(rpc, group, networking, found, None, deleted=f"only user {user_id} was deleted")
+        unsettle()
         take_machines(machines, found)
 
     # The group goes before the VDC: OpenNebula refuses that while it has members, also those that came this very
@@ -124,6 +130,8 @@ def remove_tenant(
     take_machines((), machines)
     if account is not None:
         steps.appendleft((f"user {account.id}", partial(remove_account, account.id)))
+    else:
+        unsettle()
     number = 0
     while steps:
         subject, remove = steps.popleft()

@@ -31,8 +31,7 @@ def missing_parts(group: GroupRecord) -> tuple[str, ...]:
     missing = []
     if tenant_mark.UNSETTLED.items() <= group.template.items():
         missing.append(NETWORK)
-    account = admin_mark.ready_user(group)
-    if account is not None and account not in group.users:
+    if admin_mark.was_ready(group) and admin_mark.ready_user(group) not in group.users:
         missing.append(ACCOUNT)
     return tuple(missing)
 

@@ -20,6 +20,7 @@ from onetenant_waldur.cli import main
 from onetenant_waldur.marketplace import Placed
 from onetenant_waldur.notes import PASSWORD
 from opennebula_tenancy.emulator import Fault, FaultKind
+from tenants.raw import Raw
 
 
 DERIVED, RANDOM = "derived", "random"
@@ -333,8 +334,9 @@ class TestWhatGoesWrong:
         login(world, placed.resource)
 
 
-def test_a_password_is_not_reset_any_more_once_another_agent_has_ended_the_order(
-    world: World, random: Settings
+@pytest.mark.parametrize("moment", ["before its notes are written", "before the password is reset"])
+def test_what_another_agent_has_handed_over_when_it_ended_the_order_is_not_reset_unless_it_is_lost(
+    world: World, random: Settings, moment: str
 ) -> None:
     placed = world.order()
     world.waldur.faults.arm(Fault(kind=FaultKind.BAD_GATEWAY, method=METADATA, times=None))
@@ -348,8 +350,13 @@ def test_a_password_is_not_reset_any_more_once_another_agent_has_ended_the_order
 
         def showing(resource: uuid.UUID) -> Any:
             found = show(resource)
-            # This one has seen that nothing is shown and nothing known, and would reset the password now.
-            if "one.user.info" in world.server.calls and not others:
+            noted = "opennebula_name" in found.backend_metadata
+            # With its notes this agent takes back what the other one shows; later, it would reset the password.
+            if (
+                "one.user.info" in world.server.calls
+                and not others
+                and noted is (moment != "before its notes are written")
+            ):
                 others.append(world.cycle(document=random))
             return found
 
@@ -357,7 +364,7 @@ def test_a_password_is_not_reset_any_more_once_another_agent_has_ended_the_order
         agent.cycle([Mode.ORDER_PROCESS])
     assert others == [True]
     assert world.waldur.order(placed.order).state == "done"
-    assert world.server.calls.count("one.user.chauth") == 1
+    assert world.server.calls.count("one.user.chauth") == (2 if moment == "before its notes are written" else 1)
     login(world, placed.resource)
 
 
@@ -471,3 +478,51 @@ class TestSecrecy:
         assert shown(world, placed.resource).password == password
         assert log.MASK in result.stderr
         assert password not in result.output
+
+
+class TestUpdates:
+    """The limits are what an order is about; the account beside them is seen to, and stands in no order's way."""
+
+    def updated(self, world: World, resource: str, settings: Settings) -> None:
+        order = world.waldur.consumer().update_limits(resource, {**LIMITS, "cpu": 8})
+        assert world.cycle(document=settings)
+        assert world.waldur.order(order).state == "done"
+        assert world.waldur.resource(resource).limits["cpu"] == world.quota(resource).cpu == 8
+
+    def test_credentials_that_waldur_does_not_take_do_not_err_it(self, world: World, derived: Settings) -> None:
+        placed = world.order()
+        assert world.cycle(document=derived)
+        world.waldur.resource(placed.resource).backend_metadata.pop(PASSWORD)
+        world.waldur.faults.arm(Fault(kind=FaultKind.REFUSE, method=METADATA, code=400, times=None))
+        self.updated(world, placed.resource, derived)
+        world.waldur.faults.arm()
+        assert world.cycle(Mode.REPORT, document=derived)
+        login(world, placed.resource)
+
+    @pytest.mark.parametrize("kind", ["derived", "random"])
+    def test_an_account_that_was_removed_is_made_again(
+        self, world: World, request: pytest.FixtureRequest, kind: str
+    ) -> None:
+        settings = request.getfixturevalue(kind)
+        placed = world.order()
+        assert world.cycle(document=settings)
+        boss = login(world, placed.resource)
+        boss("one.user.delete", int(boss.xml("one.user.info", -1).findtext("ID") or ""))
+        self.updated(world, placed.resource, settings)
+        login(world, placed.resource)
+
+    @pytest.mark.parametrize("kind", ["derived", "random"])
+    def test_a_tenant_that_was_made_before_accounts_were_sold_gets_one(
+        self, world: World, request: pytest.FixtureRequest, kind: str
+    ) -> None:
+        placed = world.made()
+        self.updated(world, placed.resource, request.getfixturevalue(kind))
+        login(world, placed.resource)
+
+    def test_a_password_that_its_user_has_changed_stays(self, world: World, random: Settings) -> None:
+        placed = world.order()
+        assert world.cycle(document=random)
+        boss = login(world, placed.resource)
+        boss("one.user.passwd", int(boss.xml("one.user.info", -1).findtext("ID") or ""), "changed-by-hand")
+        self.updated(world, placed.resource, random)
+        Raw(world.server.endpoint, f"{NAME}:changed-by-hand")("one.user.info", -1)

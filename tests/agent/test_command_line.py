@@ -290,3 +290,19 @@ def test_once_ends_with_one_when_the_offering_is_not_in_waldur(world: World, con
     result = invoke("once", "-c", config)
     assert result.exit_code == 1
     assert "offering_not_read" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["run"], ["-m", "order_process"], ["-m", "report"], ["once"]])
+def test_a_signal_while_the_agent_starts_is_heard_between_two_attempts(
+    world: World, config: Path, command: list[str]
+) -> None:
+    world.waldur.faults.arm(Fault(kind=FaultKind.BAD_GATEWAY, times=None))
+
+    def stop(_call: str) -> None:
+        world.waldur.before_call = None
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    world.waldur.before_call = stop
+    result = invoke(*command, "-c", config)
+    assert result.exit_code == (1 if command == ["once"] else 0)
+    assert len(world.waldur.faults.calls) == 1

@@ -8,6 +8,7 @@ import pytest
 
 from agent.offers import RULES, Offers, new_offers
 from onetenant_waldur.marketplace import Placed
+from opennebula_tenancy.emulator import Fault
 
 
 MUTATING = re.compile(r"one\.(?!system\.)\w+\.(?!info)\w+")
@@ -21,7 +22,8 @@ def _offers() -> Iterator[Offers]:
 
 def order(offers: Offers, name: str = "acme", **attributes: Any) -> Placed:
     consumer = offers.world.waldur.consumer()
-    return consumer.place_order(offers.world.offering, name, {"cpu": 4, "floating_ip": 2}, attributes=attributes)
+    limits = offers.world.complete({"cpu": 4, "floating_ip": 2})
+    return consumer.place_order(offers.world.offering, name, limits, attributes=attributes)
 
 
 def networks(offers: Offers) -> list[str]:
@@ -54,7 +56,7 @@ def test_a_tenant_gets_a_network_and_waldur_is_told_what_it_is(offers: Offers) -
         "vr_vm_ids": list(tenant.router.vm_ids),
         "vr_addresses": ["203.0.113.10"],
     }
-    assert resource.limits == {"cpu": 4, "floating_ip": 2}
+    assert resource.limits == {"cpu": 4, "floating_ip": 2, "ram": 0, "storage": 0}
     assert tenant.network.dns == "9.9.9.9"
     assert {str(rule) for rule in tenant.security_rules()} == {"inbound tcp 22", "inbound icmp type 8", "outbound all"}
     router = offers.xml("one.vm.info", tenant.router.vm_ids[0])
@@ -86,8 +88,37 @@ def test_a_subnet_that_overlaps_one_that_is_there_errs_the_order_and_changes_not
     found = offers.world.waldur.order(placed.order)
     assert found.state == "erred"
     assert "subnet_cidr: 10.0.0.0/16 overlaps with a network that is there" in found.error_message
-    assert "acme" not in found.error_message, "whose network it is"
+    assert "acme" not in found.error_message + found.error_traceback, "whose network it is"
     assert not [call for call in offers.world.server.calls if MUTATING.fullmatch(call)]
+
+
+def test_a_subnet_that_is_taken_at_that_moment_errs_the_order_and_does_not_say_by_whom(
+    offers: Offers, logged: Any
+) -> None:
+    offers.sell_networks()
+    placed = order(offers, subnet_cidr="192.168.50.0/24")
+    before = offers.world.in_opennebula()
+    take, rivals = offers.world.server.faults.take, []
+
+    def taking(method: str) -> Fault | None:
+        if method == "one.vn.allocate" and not rivals:
+            rivals.append(None)
+            template = 'NAME="rival_internal"\nVN_MAD="dummy"\nBRIDGE="b"\nAR=[TYPE="IP4",IP="192.168.50.9",SIZE="9"]'
+            rivals[0] = offers.world.raw("one.vn.allocate", template, 0)
+        return take(method)
+
+    offers.world.server.faults.take = taking  # type: ignore[method-assign]
+    assert not offers.world.cycle()
+    found = offers.world.waldur.order(placed.order)
+    assert found.state == "erred"
+    sentence = "subnet_cidr: 192.168.50.0/24 was just taken by a network that is there: choose another one, or none"
+    assert sentence in found.error_message
+    assert "rival" not in found.error_message + found.error_traceback
+    assert any("rival_internal" in str(event.get("problems")) for event in logged())
+    offers.world.server.settle()
+    offers.world.raw("one.vn.delete", rivals[0])
+    offers.world.server.settle()
+    assert offers.world.in_opennebula() == before
 
 
 @pytest.mark.parametrize("half", ["external_network_id", "virtual_router_template_id"])
@@ -114,8 +145,8 @@ def test_half_of_a_network_is_said_once_and_loudly_and_tenants_get_none(offers: 
         ({"internal_network_base": "203.0.113.0", "internal_network_prefix": 27, "subnet_prefix_length": 28}, "no /28"),
     ],
 )
-def test_a_network_that_cannot_be_made_errs_the_order_and_changes_nothing(
-    offers: Offers, options: dict[str, Any], said: str
+def test_a_network_that_cannot_be_made_changes_nothing_and_what_the_operator_is_to_mend_errs_no_order(
+    offers: Offers, logged: Any, options: dict[str, Any], said: str
 ) -> None:
     offers.sell_networks(**options)
     placed = order(offers)
@@ -123,8 +154,11 @@ def test_a_network_that_cannot_be_made_errs_the_order_and_changes_nothing(
     offers.world.server.faults.arm()
     assert not offers.world.cycle()
     found = offers.world.waldur.order(placed.order)
-    assert found.state == "erred"
-    assert said in found.error_message
+    if said == "no /28":  # there may be one again, and the customer need not wait for it
+        assert (found.state, said in found.error_message) == ("erred", True)
+    else:
+        assert (found.state, found.error_message) == ("executing", "")
+        assert [said in event["reason"] for event in logged() if event["event"] == "order_left"] == [True]
     assert offers.world.in_opennebula() == before
     assert not [call for call in offers.world.server.calls if MUTATING.fullmatch(call)]
 

@@ -85,6 +85,18 @@ class TestReset:
         assert world.cycle(document=document(world, secret))
         assert shown(world, placed.resource) == new
 
+    @pytest.mark.parametrize("removed", [True, False])
+    def test_an_account_that_is_not_there_is_made(self, world: World, config: Path, removed: bool) -> None:
+        if removed:
+            placed = world.order()
+            assert world.cycle(document=yaml.safe_load(config.read_text(encoding="utf-8")))
+            user = root(world).xml("one.userpool.info").findtext(f"USER[NAME='{NAME}']/ID")
+            root(world)("one.user.delete", int(user or ""))
+        else:
+            placed = world.made()
+        assert reset(config, placed.resource).exit_code == 0
+        login(world, placed.resource)
+
     def test_the_password_is_printed_when_asked_for(self, world: World, config: Path, placed: Placed) -> None:
         result = reset(config, "--show-password", placed.resource)
         assert result.exit_code == 0
@@ -146,11 +158,21 @@ class TestWhatGoesWrong:
         assert reset(config, vdc.id).exit_code == 1
         assert root(world)("one.userpool.info") == before
 
-    def test_a_tenant_without_an_account_is_said_so(self, world: World, config: Path) -> None:
+    def test_a_tenant_whose_offering_gives_no_account_is_said_so(self, world: World, config: Path) -> None:
         placed = world.made()
+        config.write_text(yaml.safe_dump(world.document()), encoding="utf-8")
         result = reset(config, placed.resource)
         assert result.exit_code == 1
-        assert result.stderr == f"the tenant {TENANT} has no administrator account that this agent has made\n"
+        assert result.stderr == f"the tenant {TENANT} has no administrator account, and its offering gives none\n"
+
+    def test_an_account_that_cannot_be_made_is_said_so(self, world: World, config: Path) -> None:
+        placed = world.made()
+        world.raw("one.user.allocate", NAME, "secret", "core", [])
+        result = reset(config, placed.resource)
+        assert result.exit_code == 1
+        assert result.stderr.startswith(
+            f"cannot make the administrator account of {TENANT}: the name {NAME} is taken by"
+        )
 
     def test_a_name_that_two_tenants_have_is_not_guessed_at(self, world: World, config: Path, placed: Placed) -> None:
         other = world.order("vdc-two")
@@ -169,6 +191,31 @@ class TestWhatGoesWrong:
         assert result.exit_code == 1
         assert result.stderr.startswith(f"cannot reset the password of {NAME}: ")
         login(world, placed.resource)
+
+    @pytest.mark.parametrize("waldur_takes_it", [True, False])
+    def test_a_refusal_after_the_reset_hides_neither_the_reset_nor_the_new_password(
+        self, world: World, config: Path, placed: Placed, waldur_takes_it: bool
+    ) -> None:
+        user = int(login(world, placed.resource).xml("one.user.info", -1).findtext("ID") or "")
+        root(world)("one.user.update", user, 'WALDUR_PASSWORD="plain-text"', 1)
+        old = shown(world, placed.resource)
+        world.server.faults.arm(Fault(kind=FaultKind.REFUSE, method="one.user.update", code=0x0800, times=None))
+        if not waldur_takes_it:
+            world.waldur.faults.arm(Fault(kind=FaultKind.REFUSE, method=METADATA, code=400, times=None))
+        result = reset(config, placed.resource, "--show-password")
+        assert result.exit_code == 1
+        begun = f"the password of {NAME} was reset, and OpenNebula was not done: one.user.update was refused"
+        assert result.stderr.startswith(begun)
+        assert ("and Waldur was not told: " in result.stderr) is not waldur_takes_it
+        password = result.stdout.splitlines()[-1].removeprefix("password: ")
+        assert ont.connect(world.server.endpoint, f"{NAME}:{password}").ping()
+        assert (shown(world, placed.resource).password == password) is waldur_takes_it
+        assert is_refused(world.server.endpoint, f"{NAME}:{old.password}")
+        world.server.faults.arm()
+        world.waldur.faults.arm()
+        assert reset(config, placed.resource).exit_code == 0
+        login(world, placed.resource)
+        assert not is_held(world, "plain-text")
 
     def test_a_waldur_that_does_not_take_it_is_told_by_the_next_run(
         self, world: World, config: Path, placed: Placed

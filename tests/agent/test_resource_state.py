@@ -101,6 +101,31 @@ def test_a_resource_that_an_update_has_left_erred_is_well_again_when_its_tenant_
     assert world.quota(made.resource).cpu == world.waldur.resource(made.resource).limits["cpu"]
 
 
+def test_a_tenant_that_has_lost_its_network_makes_its_resource_erred_until_it_is_whole(world: World) -> None:
+    made = world.made()
+    group = int(world.waldur.resource(made.resource).backend_id)
+    world.raw("one.group.update", group, 'TENANCY_NETWORK_ID="unsettled"', 1)
+    for _ in range(2):
+        report(world)
+        resource = world.waldur.resource(made.resource)
+        assert (resource.state, resource.error_message) == (
+            "Erred",
+            f"The tenant (group {group}) is there, and has lost its network.",
+        )
+    world.raw("one.group.update", group, 'TENANCY_NETWORK_ID="none"', 1)
+    assert report(world)
+    assert (resource.state, resource.error_message) == ("OK", "")
+
+
+def test_a_resource_that_was_erred_is_well_again_in_the_same_report_that_tells_its_limits(world: World) -> None:
+    made = world.made()
+    world.waldur.resource(made.resource).state = "Erred"  # type: ignore[assignment]
+    change_quota(world, cpu=40)
+    assert report(world)
+    resource = world.waldur.resource(made.resource)
+    assert (resource.state, resource.limits["cpu"]) == ("OK", 40)
+
+
 def test_limits_that_somebody_has_changed_in_opennebula_are_told_to_waldur_and_logged(
     world: World, logged: Any
 ) -> None:
@@ -140,6 +165,23 @@ def test_a_limit_that_somebody_has_taken_away_is_said_once(world: World, logged:
         assert agent.report_usage()
     (event,) = events(logged, "resource_not_refreshed")
     assert event["reason"] == "OpenNebula has no limit for cpu"
+    assert world.waldur.resource(made.resource).limits == LIMITS
+
+
+def test_a_datastore_that_came_later_and_has_no_limit_is_said_once(world: World, logged: Any) -> None:
+    made = world.made()
+    store = world.raw(
+        "one.datastore.allocate",
+        'NAME="new"\nDS_MAD="dummy"\nTM_MAD="dummy"\nTYPE="IMAGE_DS"\nDATASTORE_CAPACITY_CHECK="NO"',
+        0,
+    )
+    image = world.raw("one.image.allocate", 'NAME="i"\nSIZE="10"\nTYPE="DATABLOCK"', store, False)
+    world.raw("one.image.chown", image, -1, int(world.waldur.resource(made.resource).backend_id))
+    with world.agent() as agent:
+        assert agent.report_usage()
+        assert agent.report_usage()
+    (event,) = events(logged, "resource_not_refreshed")
+    assert event["reason"].startswith(f"datastore {store}: the tenant has images there and no limit of storage")
     assert world.waldur.resource(made.resource).limits == LIMITS
 
 

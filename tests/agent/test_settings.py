@@ -335,8 +335,12 @@ def test_a_proxy_is_an_address_and_its_password_a_secret() -> None:
 def test_bounds_that_leave_nothing_are_problems() -> None:
     document = minimal()
     document |= {"max_workers": 0, "max_connections": 0, "max_attempts": 0}
-    assert problems(document) == tuple(
-        f"{name}: expected a whole number from 1" for name in ("max_workers", "max_connections", "max_attempts")
+    assert problems(document) == (
+        *(f"{name}: expected a whole number from 1" for name in ("max_workers", "max_attempts")),
+        "max_connections: expected a whole number from 1 to 15, which is all that OpenNebula serves",
+    )
+    assert problems({**minimal(), "max_connections": 16}) == (
+        "max_connections: expected a whole number from 1 to 15, which is all that OpenNebula serves",
     )
 
 
@@ -356,3 +360,28 @@ def test_an_opennebula_has_to_allow_each_of_its_accounts_a_connection() -> None:
     assert problems({**document, "max_connections": 2}) == (
         f"max_connections: 2 are too few for the 3 accounts at {address}",
     )
+
+
+@pytest.mark.parametrize(
+    ("prefix", "why"),
+    [
+        ("foo/bar-", "has '/', which OpenNebula does not take in one"),
+        ("a b", "has ' ', which OpenNebula does not take in one"),
+        ("x" * 100, "is longer than 128 bytes"),
+        ("ä" * 40, "is longer than 128 bytes"),
+    ],
+)
+def test_a_prefix_that_no_tenant_can_be_called_by_is_a_problem(prefix: str, why: str) -> None:
+    document = minimal()
+    document["offerings"][0]["backend_settings"]["allocation_prefix"] = prefix
+    (problem,) = problems(document)
+    assert problem.startswith("offerings[0].backend_settings.allocation_prefix: the group name ")
+    assert problem.endswith(why)
+
+
+def test_machines_may_be_called_what_tenants_may_not() -> None:
+    document = minimal()
+    document["offerings"][0]["backend_settings"] |= {"resource_type": "vm", "allocation_prefix": "web of "}
+    assert settings.parse(document).offerings[0].backend_settings.allocation_prefix == "web of "
+    document["offerings"][0]["backend_settings"]["allocation_prefix"] = "a;b"
+    assert "the virtual machine name" in problems(document)[0]

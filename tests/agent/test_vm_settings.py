@@ -121,6 +121,7 @@ def test_values_that_cannot_be_are_refused_at_the_start_all_at_once_and_with_the
         "cpu_per_vcpu": 0,
         "keep_template_nics": "yes",
         "vm_timeout_s": "soon",
+        "vm_poweroff_timeout_s": 0,
         "terminate_vms": 1,
     }
     found = {problem.partition(": ")[0] for problem in problems(minimal(resource_type="VM", **bad))}

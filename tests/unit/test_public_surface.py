@@ -50,6 +50,7 @@ NAMES = [
     "Quota",
     "QuotaExceeded",
     "QuotaMapper",
+    "ResetIncomplete",
     "RetryPolicy",
     "RollbackIncomplete",
     "Router",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from opennebula_tenancy.admin_credentials import ResetIncomplete
 from opennebula_tenancy.cli import doctor as examination
 from opennebula_tenancy.cli.amounts import Amount
 from opennebula_tenancy.cli.command import Program
@@ -241,7 +242,11 @@ def reset_password_command(session: Session, tenant: str) -> None:
         if vdc.admin is None:
             advice = f"onetenant create --key {vdc.key} --admin makes one"
             raise Failure(f"the tenant {vdc.name} has no administrator account; {advice}", WRONG_USAGE)
-        known = vdc.admin.reset_password()
+        try:
+            known = vdc.admin.reset_password()
+        except ResetIncomplete as error:
+            session.answer(Answer.record({"id": vdc.id, "name": vdc.name, **login(error.credentials)}))
+            raise
     session.answer(Answer.record({"id": vdc.id, "name": vdc.name, **login(known)}))
     say(f"all that {known.username} could log in with before is refused")
 
