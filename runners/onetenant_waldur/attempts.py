@@ -2,7 +2,8 @@
 
 What is counted are errors that this program did not expect: mistakes in it, and answers that it makes no sense of. An
 outage is not counted, however long it lasts: it is nobody's order that is at fault. Nor is the end of the process, so
-that an order survives any number of kills.
+that an order survives any number of kills. What looks like an outage and befalls one order alone is counted apart, by
+how often in a row that order is left alone.
 
 The count is kept in this process, and beside the order in Waldur (its `backend_id`, which orders of a site agent have
 no other use for), so that an agent that is started again goes on counting. A Waldur that does not take the note, or
@@ -20,6 +21,8 @@ from onetenant_waldur.records import OrderRecord
 
 
 _NOTE = re.compile(r"agent failures: (\d+)")
+LEFT_BEHIND = "agent: something is left behind"
+"""What is written beside a creation that has erred, and of which something could not be removed so far."""
 
 
 def note(failures: int) -> str:
@@ -29,7 +32,7 @@ def note(failures: int) -> str:
 
 def is_notable(order: OrderRecord) -> bool:
     """Whether the place for a note beside an order is free, or has one of ours."""
-    return not order.note or _NOTE.fullmatch(order.note) is not None
+    return order.note in {"", LEFT_BEHIND} or _NOTE.fullmatch(order.note) is not None
 
 
 @attrs.define

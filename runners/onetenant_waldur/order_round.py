@@ -65,6 +65,7 @@ class OrderRound:
         desk = turn.lane.owner
         if turn.order is not None:
             return desk.carry_out(turn.order)
-        orders, there = desk.open()
-        self._queue.fill(turn.lane, orders)
-        return Tally(left=0 if orders or there else 1), there
+        opening = desk.open()
+        self._queue.fill(turn.lane, opening.orders)
+        unknown = not (opening.there or opening.orders)
+        return Tally(left=opening.waiting + unknown), opening.there

@@ -2,10 +2,12 @@
 
 import traceback
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import attrs
 
+from onetenant_waldur.attempts import LEFT_BEHIND, is_notable, note
 from onetenant_waldur.offering import Offering, Terms
 from onetenant_waldur.outage import WORK_ERRORS, is_outage
 from onetenant_waldur.records import OrderRecord, ResourceRecord
@@ -13,17 +15,27 @@ from onetenant_waldur.resource_orders import OrderProblem, ResourceOrders, Task
 from onetenant_waldur.settings_values import VDC, VM
 from onetenant_waldur.vdc_orders import VdcOrders
 from onetenant_waldur.vm_orders import VmOrders
-from onetenant_waldur.waldur_calls import WaldurRefused
-from opennebula_tenancy import Conflict, NotEmpty, RollbackIncomplete, SettingsError, TenancyError
+from onetenant_waldur.waldur_calls import WaldurError, WaldurRefused
+from opennebula_tenancy import (
+    Conflict,
+    NotAuthorized,
+    NotEmpty,
+    QuotaExceeded,
+    RollbackIncomplete,
+    SettingsError,
+    TenancyError,
+)
 
 
 PENDING, EXECUTING, DONE, CANCELLED = "pending-provider", "executing", "done", "canceled"
 ERRED = "erred"
 CREATE, RESTORE, UPDATE, TERMINATE = "Create", "Restore", "Update", "Terminate"
-TERMINATED = "Terminated"
+TERMINATING, TERMINATED, FAILED = "Terminating", "Terminated", "Erred"
+"""States of resources."""
 KINDS: Mapping[str, Callable[[Task[Any]], ResourceOrders]] = {VDC: VdcOrders, VM: VmOrders}
 """For each `resource_type` of the settings what its orders do."""
 _DETAILS_CHARACTERS = 10_000
+_GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 
 @attrs.frozen(kw_only=True)
@@ -80,24 +92,39 @@ class OrderLife:
         state = self._state()
         if state == EXECUTING:
             return self._carry_out()
-        if state == CANCELLED and self._order.state != PENDING:
+        if self._order.state != PENDING and self._is_unwanted(state):
             return self._undo(self._work())
         self._log.info("order_skipped", state=state)
         return Tally(skipped=1)
 
+    def is_gone(self, error: Exception) -> bool:
+        """Whether an error is that Waldur does not have the order any more: somebody has deleted it."""
+        if not isinstance(error, WaldurRefused) or error.status not in _GONE:
+            return False
+        try:
+            self._waldur.order_state(self._order.uuid)
+        except WaldurError as failure:
+            if isinstance(failure, WaldurRefused) and failure.status in _GONE:
+                self._log.error("order_gone", reason=str(failure), key=self._order.resource.hex)
+                return True
+        return False
+
     def give_up(self, error: Exception, failures: int) -> Tally:
-        """End an order that this program makes a mistake with, again and again.
+        """End an order that fails again and again, while others do not.
 
         Args:
-            error: The mistake.
-            failures: How often it was made.
+            error: Why it failed last: a mistake in this program, or what looks like an outage and befalls it alone.
+            failures: How often it has failed.
 
         Returns:
             What became of the order.
         """
+        because = "because of a mistake in the provider's agent; its log"
+        if isinstance(error, WORK_ERRORS):
+            because = "although OpenNebula and Waldur were there for others; the log of the provider's agent"
         problem = OrderProblem(
-            f"The order could not be carried out in {failures} attempts, because of a mistake in the provider's agent; "
-            f"its log has the details of {self._order.uuid}."
+            f"The order could not be carried out in {failures} attempts, {because} has the details of "
+            f"{self._order.uuid}."
         )
         problem.__cause__ = error
         try:
@@ -132,10 +159,17 @@ class OrderLife:
             work = self._work_on(resource)
             self._step(work, resource)()
         except (OrderProblem, *WORK_ERRORS) as error:
-            if is_outage(error):
-                raise
+            self._raise_if_nobodys(error)
             return self._fail(error)
         return self._finish(work)
+
+    def _raise_if_nobodys(self, error: Exception) -> None:
+        """Raise an error that is not the order's: an outage, or an account that may do nothing for any order."""
+        if is_outage(error):
+            raise error
+        cause = error.cause if isinstance(error, RollbackIncomplete) else error
+        if isinstance(cause, NotAuthorized) and not isinstance(cause, QuotaExceeded):
+            self._offering.cloud.vdcs.list()  # refused as a denial of all there is, where the account sees too little
 
     def _step(self, work: ResourceOrders, resource: ResourceRecord) -> Callable[[], None]:
         """What the order asks for."""
@@ -151,28 +185,52 @@ class OrderLife:
         # Waldur does not ask: it would mark the resource of an order that is done, as another agent may have seen to.
         state = self._waldur.order_state(self._order.uuid)
         if state == EXECUTING:
-            return self._err(self._leave_nothing(error) if self._order.type == CREATE else error)
+            put_back = self._put_back(error)
+            is_left = put_back is not error and self._order.type == CREATE
+            if is_left:
+                self._note(LEFT_BEHIND)
+            tally = self._err(put_back)
+            # It is looked after again, as if the creation had been cancelled.
+            return attrs.evolve(tally, left=int(is_left))
         self._log.warning("order_ended_meanwhile", state=state, reason=str(error))
-        # What another agent has failed with, and taken back, this one may have made once more since.
-        taken_back = state == CANCELLED or (state == ERRED and self._order.type == CREATE)
-        return self._undo(self._work()) if taken_back else Tally(skipped=1)
+        return self._undo(self._work()) if self._is_unwanted(state) else Tally(skipped=1)
 
-    def _leave_nothing(self, error: Exception) -> Exception:
-        """Remove what an order, in this run or an earlier one, has made of what there will not be.
+    def _is_unwanted(self, state: str) -> bool:
+        """Whether what was done for an order that is in this state is to be taken back.
+
+        What somebody else, such as another agent, has failed with, and taken back, this one may have made once more.
+        """
+        return state == CANCELLED or (state == ERRED and self._order.type == CREATE)
+
+    def _put_back(self, error: Exception) -> Exception:
+        """Put back what an order, in this run or an earlier one, has changed on its way to an error.
 
         Returns:
-            The error, and what is left behind all the same.
+            The error, and what is not put back all the same.
         """
         try:
-            self._work().undo_create()
+            work = self._work()
+            steps = {CREATE: work.undo_create, UPDATE: work.undo_update, TERMINATE: work.undo_terminate}
+            if self._order.type in steps and steps[self._order.type]():
+                self._log.info("order_taken_back")
+        except OrderProblem as problem:
+            self._log.warning("order_not_taken_back", reason=str(problem))
         except (WaldurRefused, TenancyError) as failure:
-            if is_outage(failure):
-                raise
+            self._raise_if_nobodys(failure)
             return RollbackIncomplete(error, [failure], [self._left()])
         return error
 
+    def _note(self, text: str) -> None:
+        """Tell an agent that is started later whether something is left. Not every Waldur takes such notes."""
+        if is_notable(self._order):
+            try:
+                self._waldur.note_order(self._order.uuid, text)
+            except WaldurRefused as error:
+                self._log.info("note_not_taken", reason=str(error))
+
     def _left(self) -> str:
-        return f"what carries the key {self._order.resource.hex}"
+        what = f"what carries the key {self._order.resource.hex}"
+        return what if self._order.type == CREATE else f"{what}, half changed"
 
     def _finish(self, work: ResourceOrders) -> Tally:
         """Acknowledge what has been done, unless the order was ended meanwhile."""
@@ -200,20 +258,39 @@ class OrderLife:
             self._log.info("resource_not_noted", reason=str(error))
 
     def _undo(self, work: ResourceOrders) -> Tally:
-        """Take back what was done for an order that somebody has ended meanwhile."""
+        """Take back what was done for an order that somebody has ended meanwhile.
+
+        Raises:
+            WaldurError: Waldur refused, or is not there; it is to be tried again.
+            TenancyError: OpenNebula refused, or is not there; so too.
+        """
         try:
-            # The resource may have been kept all the same, by somebody who has ended the order by hand.
-            if self._order.type == CREATE and self._waldur.resource(self._order.resource).state == TERMINATED:
-                work.undo_create()
-            elif self._order.type == UPDATE:
-                work.undo_update()
-        except (OrderProblem, *WORK_ERRORS) as error:
-            if is_outage(error):
-                raise
-            self._log.warning("order_not_taken_back", reason=str(error))
+            event = "order_taken_back" if self._undone(work) else "nothing_to_take_back"
+        except OrderProblem as problem:
+            self._log.warning("order_not_taken_back", reason=str(problem))
+        except WORK_ERRORS as error:
+            self._raise_if_nobodys(error)
+            raise
         else:
-            self._log.info("order_taken_back")
+            self._log.info(event)
+        if self._order.note == LEFT_BEHIND:
+            self._note(note(0))
         return Tally(skipped=1)
+
+    def _undone(self, work: ResourceOrders) -> bool:
+        state = self._waldur.resource(self._order.resource).state
+        match self._order.type:
+            case "Create":
+                # The resource may have been kept all the same, by somebody who has ended the order by hand, or as what
+                # could not be removed a while ago. It is erred, and not terminated, where it had its id already.
+                unwanted = {TERMINATED, FAILED} if self._order.note == LEFT_BEHIND else {TERMINATED}
+                return state in unwanted and work.undo_create()
+            case "Update":
+                return state != TERMINATED and work.undo_update()
+            case "Terminate":
+                # Another order may have been placed to the same end, or have come to it.
+                return state not in {TERMINATING, TERMINATED} and work.undo_terminate()
+        return False
 
     def _err(self, error: Exception) -> Tally:
         """Say in Waldur why the order cannot be carried out."""

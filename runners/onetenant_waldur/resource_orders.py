@@ -62,8 +62,26 @@ class ResourceOrders(Protocol):
     def terminate(self) -> None:
         """Remove it; it being gone is a success."""
 
-    def undo_create(self) -> None:
-        """Remove whatever there is of it, finished or not; nothing being there is a success."""
+    def undo_create(self) -> bool:
+        """Remove whatever there is of it, finished or not; nothing being there is a success.
 
-    def undo_update(self) -> None:
-        """Give it back what Waldur has for it, as far as this order has changed it."""
+        Returns:
+            Whether there was anything.
+        """
+
+    def undo_update(self) -> bool:
+        """Give it back what Waldur has for it, as far as this order has changed it.
+
+        Returns:
+            Whether it has changed anything.
+        """
+
+    def undo_terminate(self) -> bool:
+        """Make it whole again, as far as its removal, which is not to be any more, has come.
+
+        Returns:
+            Whether anything was missing.
+
+        Raises:
+            OrderProblem: It is gone, or what is missing cannot be made any more.
+        """

@@ -25,7 +25,7 @@ from onetenant_waldur import log
 from onetenant_waldur.agent import Mode
 from onetenant_waldur.agent_process import AgentProcess, hasty_agent
 from onetenant_waldur.marketplace import Marketplace, OrderRefused, OrderState, ResourceState
-from onetenant_waldur.marketplace.records import ACTIVE_ORDER
+from onetenant_waldur.marketplace.records import ACTIVE_ORDER, OrderType
 from onetenant_waldur.marketplace.refusals import Refusal
 from onetenant_waldur.mischief import NOT_ANSWERING, Mischief, Trap
 from onetenant_waldur.soak_accounts import AccountKind
@@ -43,7 +43,7 @@ ROOMY = Config(step_s=0.001, host_cpu=100_000, host_memory_kb=2**31)
 _TERMINATE, _CHANGE, _CANCEL = 0.2, 0.4, 0.5
 """Below which chance, of 1, a step is an order of which type; a new resource otherwise."""
 _OUTAGE, _OUTAGE_S = 0.02, 0.1
-_PACE_S = 0.01
+_PACE_S, _SETTLE_S = 0.01, 0.1
 _MOST_OPEN = 8
 """Orders that are open at the same time, at most: without the resources of earlier ones there is nothing to change."""
 _CALLS_TO_DEATH = 60
@@ -150,6 +150,7 @@ class Soak:
         self._agents: list[AgentProcess] = []
         self._kinds = tuple(kind() for kind in kinds)
         self._document: dict[str, Any] = {}
+        self._before = Truth({}, {})
         # One agent has random passwords. Several need a secret: one of them may be killed between giving an account
         # another password and showing that, while another one ends the order.
         self._secret = directory / "secret" if plan.agents > 1 else None
@@ -173,7 +174,7 @@ class Soak:
                 self._secret.write_text("a secret of the soak, of many bytes", encoding="utf-8")
                 self._secret.chmod(0o600)
                 self._document["admin_secret_file"] = str(self._secret)
-            before = Truth.of(self._server)
+            self._before = Truth.of(self._server)
             stack.callback(self._kill_all)
             self._agents = [AgentProcess(self._document, path, PERIODS_S) for path in self._logs]
             with self._sides["OpenNebula"].rage(), self._sides["Waldur"].rage():
@@ -181,7 +182,7 @@ class Soak:
             calm = time.monotonic()
             self._settle()
             self.figures.calm_s = time.monotonic() - calm
-            self._compare(before)
+            self._compare()
         for name, side in self._sides.items():
             self.figures.calls[name] = side.seen
             self.figures.faults.update({f"{name} {kind}": count for kind, count in side.done.items()})
@@ -254,13 +255,17 @@ class Soak:
             return [order.uuid for order in self._waldur.state.orders if order.state in ACTIVE_ORDER]
 
     def _settle(self) -> None:
-        """Let the agents end all orders, stop them, and let one more agent look at everything once."""
+        """Let the agents end all orders and bring both sides to agree, stop them, and let one more look at everything.
+
+        What they do not come to agree on by themselves is a problem, whether or not one that is started anew mends it.
+        """
         deadline = time.monotonic() + self._plan.deadline_s
-        while self._open() and time.monotonic() < deadline:
+        while not self._is_settled() and time.monotonic() < deadline:
             for agent in self._agents:
                 if not agent.is_alive:
                     agent.start()
-            time.sleep(_PACE_S)
+            time.sleep(_SETTLE_S)
+        self.figures.problems.extend(self._disagreements())
         for agent in self._agents:
             # One that has only just begun has not come to say how it wants to be stopped.
             if agent.is_alive and (code := agent.stop()) not in {0, -signal.SIGTERM}:
@@ -270,23 +275,31 @@ class Soak:
                 if not last.cycle([mode]):
                     self.figures.problems.append(f"the last cycle of {mode} did not go well")
 
-    def _compare(self, before: Truth) -> None:
-        truth = Truth.of(self._server)
-        self.figures.problems.extend(self._disagreements(before, truth))
+    def _is_settled(self) -> bool:
+        return not self._open() and next(self._disagreements(), None) is None
+
+    def _compare(self) -> None:
+        known = set(self.figures.problems)
+        self.figures.problems.extend(problem for problem in self._disagreements() if problem not in known)
         for order in self._waldur.state.orders:
             self.figures.ended[order.state] += 1
         for resource in self._waldur.state.resources:
             self.figures.resources[resource.state] += 1
 
-    def _disagreements(self, before: Truth, truth: Truth) -> Iterator[str]:
+    def _disagreements(self) -> Iterator[str]:
+        before, truth = self._before, Truth.of(self._server)
         over = {OrderState.DONE, OrderState.ERRED, OrderState.CANCELED, OrderState.REJECTED}
         for order in self._waldur.state.orders:
             if order.state not in over:
                 yield f"order {order.uuid} ({order.type}): stuck in {order.state}"
-        left = {order.resource.uuid for order in self._waldur.state.orders if _LEFT in order.error_message}
+        left = {
+            order.resource.uuid
+            for order in self._waldur.state.orders
+            if order.type is not OrderType.CREATE and _LEFT in order.error_message
+        }
         for resource in self._waldur.state.resources:
             if resource.uuid in left:
-                continue  # a refusal, and another one when all was taken back: the order says so
+                continue  # a refusal of a change, and another one when it was taken back: the order says so
             kind = next(kind for kind in self._kinds if kind.is_mine(self._waldur, resource))
             for problem in kind.disagreements(truth, resource):
                 yield f"{kind.name} {resource.uuid} ({resource.state}): {problem}"

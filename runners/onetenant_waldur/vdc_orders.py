@@ -1,23 +1,31 @@
 """Orders of VDCs: a resource is a tenant."""
 
 import contextlib
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 from uuid import UUID
+
+import attrs
 
 from onetenant_waldur.admin_accounts import AccountNotes, with_account
 from onetenant_waldur.network_options import in_settings
 from onetenant_waldur.notes import write_notes
-from onetenant_waldur.offering import VdcTerms
+from onetenant_waldur.offering import VdcTerms, is_of_operator
+from onetenant_waldur.outage import WORK_ERRORS, OfferingUnfit
 from onetenant_waldur.records import ResourceRecord
 from onetenant_waldur.resource_orders import OrderProblem, Task
-from opennebula_tenancy import Conflict, NotFound, Quota, SettingsError, Vdc
+from onetenant_waldur.tenants import missing_parts
+from opennebula_tenancy import Conflict, Network, NotFound, Quota, SettingsError, Step, Vdc, WentAway
+from opennebula_tenancy.vdc_figures import ACCOUNT, NETWORK
 
 
 _TWIN_PAUSE_S = 1.0
 """Seconds that another agent at the same order is given to finish a tenant that stands in the way."""
 _SUBNET = "subnet_cidr"
+_NETWORK = re.compile(r"(the addresses of )?network [0-9]+ \(.*\)$", re.DOTALL)
+"""How the library names a network at the end of a problem."""
 
 
 class VdcOrders:
@@ -38,22 +46,19 @@ class VdcOrders:
     def create(self) -> None:
         """Make the tenant, and tell Waldur what it really has."""
         tenant = self._ensure()
-        if self._resource.backend_id != str(tenant.id):
-            self._waldur.set_backend_id(self._resource.uuid, str(tenant.id))
-        write_notes(
-            self._task.offering,
-            self._resource.uuid,
-            limits=self._terms.components.limits(tenant.quota()),
-            metadata={"opennebula_name": tenant.name, "opennebula_vdc_id": tenant.vdc_id, **_networking(tenant)},
-        )
-        AccountNotes(self._task.offering, self._resource).hand_over(tenant)
+        self._note(tenant, self._terms.components.limits(tenant.quota()))
+        self._account.hand_over(tenant, self._order.uuid)
 
     def update(self) -> None:
         """Set the limits that the order names; the others stay."""
         wanted = self._quota(self._order.limits, self._order.plan)
         tenant = self._tenant()
         self._set_quota(tenant, wanted)
-        AccountNotes(self._task.offering, self._resource).show_again(tenant)
+        try:
+            self._keep_account(tenant)
+        except (OrderProblem, *WORK_ERRORS) as error:
+            # The limits are what was ordered, and hold. What is beside them the next report sees to, or the next order.
+            self._task.log.warning("account_not_shown", reason=str(error))
 
     def acknowledged(self) -> None:
         """Nothing: the limits that Waldur has now are those of the order."""
@@ -64,19 +69,24 @@ class VdcOrders:
         terminate_vms = self._task.offering.settings.backend_settings.terminate_vms
         self._vdcs.delete(group_id, key=self._resource.key, terminate_vms=terminate_vms)
 
-    def undo_create(self) -> None:
+    def undo_create(self) -> bool:
         """Remove what there is of the tenant, which nobody will have."""
-        self._vdcs.delete(key=self._resource.key)
+        steps: list[Step] = []
+        self._vdcs.delete(key=self._resource.key, progress=steps.append)
+        return bool(steps)
 
-    def undo_update(self) -> None:
+    def undo_update(self) -> bool:
         """Give the tenant back the limits that Waldur has for it, where it has those of the order.
 
         What somebody else has changed meanwhile stays.
         """
         resource = self._waldur.resource(self._resource.uuid)
-        ordered = self._quota(self._order.limits, self._order.plan)
-        former = self._quota(resource.limits, resource.plan)
-        tenant = self._tenant()
+        try:
+            ordered = self._quota(self._order.limits, self._order.plan)
+            former = self._quota(resource.limits, resource.plan)
+            tenant = self._tenant()
+        except (OrderProblem, SettingsError):
+            return False  # with these nothing was changed
         held = tenant.quota()
         back = {
             metric.field: limit
@@ -84,6 +94,76 @@ class VdcOrders:
             if held[metric] == ordered[metric] and held[metric] != limit
         }
         self._set_quota(tenant, Quota(**back))
+        return bool(back)
+
+    def undo_terminate(self) -> bool:
+        """Make again what a removal has taken of the tenant, and nothing else: no other setting reaches it."""
+        tenant = self._tenant()
+        missing = missing_parts(self._task.offering, tenant.id)
+        if missing:
+            self._task.log.warning("tenant_not_whole", missing=list(missing))
+            tenant = self._made_whole(tenant, missing)
+        # An earlier run may have ended between the two.
+        self._note(tenant)
+        self._account.show_new(tenant)
+        return bool(missing)
+
+    @property
+    def _account(self) -> AccountNotes:
+        return AccountNotes(self._task.offering, self._resource)
+
+    def _keep_account(self, tenant: Vdc) -> None:
+        """Show the account of a tenant, and make it where there is none: it was removed, or is sold only since."""
+        if not self._task.offering.settings.backend_settings.create_opennebula_user:
+            return
+        try:
+            if tenant.admin is not None:
+                self._account.show_again(tenant)
+                self._account.show_new(tenant)
+                return
+        except WentAway as error:
+            self._task.log.warning("tenant_not_whole", missing=[ACCOUNT], reason=str(error))
+        self._account.show_new(self._made_whole(tenant, {ACCOUNT}))
+
+    def _made_whole(self, tenant: Vdc, missing: Container[str]) -> Vdc:
+        if NETWORK not in missing:
+            self._account.show_none()
+            return self._vdcs.ensure_admin(tenant.id)
+        network = tenant.network
+        if not self._terms.options.has_network:
+            raise OrderProblem(
+                f"The tenant (group {tenant.id}) has lost its {NETWORK}, and tenants of this offering have none now."
+            )
+        spec = self._terms.spec(self._resource, tenant.name, {}, self._former_subnet(network))
+        # As they are: should another agent remove the tenant at this moment, the one that is made has them too.
+        spec = attrs.evolve(spec, quota=tenant.quota())
+        if ACCOUNT in missing:
+            # What is shown of it does not log in any more, and what will be is not known yet.
+            self._account.show_none()
+        spec = with_account(self._task.offering, spec)
+        try:
+            return self._vdcs.ensure(spec)
+        except SettingsError:
+            if network is not None or spec.network is None or spec.network.subnet is None:
+                raise
+        # Somebody else has its former addresses by now.
+        return self._vdcs.ensure(attrs.evolve(spec, network=attrs.evolve(spec.network, subnet=None)))
+
+    def _former_subnet(self, network: Network | None) -> str | None:
+        """The subnet that a tenant without a network had, as Waldur shows it."""
+        shown = self._resource.backend_metadata.get(_SUBNET)
+        return shown if network is None and isinstance(shown, str) else None
+
+    def _note(self, tenant: Vdc, limits: Mapping[str, int | float] | None = None) -> None:
+        """Tell Waldur what the tenant is."""
+        if self._resource.backend_id != str(tenant.id):
+            self._waldur.set_backend_id(self._resource.uuid, str(tenant.id))
+        write_notes(
+            self._task.offering,
+            self._resource.uuid,
+            limits=limits,
+            metadata={"opennebula_name": tenant.name, "opennebula_vdc_id": tenant.vdc_id, **_networking(tenant)},
+        )
 
     def _quota(self, limits: Mapping[str, float], plan: UUID | None) -> Quota:
         components = self._terms.components
@@ -112,10 +192,16 @@ class VdcOrders:
         try:
             return self._ensured()
         except SettingsError as error:
-            raise SettingsError(*map(_for_customer, error.problems)) from error
+            problems = tuple(map(in_settings, error.problems))
+            if of_operator := tuple(filter(is_of_operator, problems)):
+                raise OfferingUnfit(*of_operator) from error
+            self._task.log.info("order_refused", problems=list(problems))
+            # Without the error that it was: that goes into the details that the customer can read.
+            raise SettingsError(*map(_for_customer, problems)) from None
 
     def _ensured(self) -> Vdc:
         amounts = self._terms.components.amounts(self._order.limits, self._order.plan)
+        self._terms.components.require_limits(self._order.limits, floating_ips=self._terms.floating_ips)
         subnet = self._subnet()
         conflict: Conflict | None = None
         for name in self._task.offering.names(self._resource, self._terms):
@@ -144,11 +230,10 @@ class VdcOrders:
 
 
 def _for_customer(problem: str) -> str:
-    """A problem under the key that the customer, or the operator, knows the value by."""
-    shown = in_settings(problem)
-    found, overlaps, _ = shown.partition(" overlaps with the addresses of network ")
-    # Whose network that is, is no customer's business; the log has it.
-    return f"{found} overlaps with a network that is there: choose another one, or none at all" if overlaps else shown
+    """A problem as the customer may read it: which network is in the way of a subnet is nobody else's business."""
+    if not problem.startswith(f"{_SUBNET}:"):
+        return problem
+    return _NETWORK.sub("a network that is there: choose another one, or none at all", problem)
 
 
 def _networking(tenant: Vdc) -> dict[str, Any]:

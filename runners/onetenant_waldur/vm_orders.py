@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from onetenant_waldur.machines import NoMachine, machines_of_key, not_ours, own_machine
+from onetenant_waldur.machines import NoMachine, not_ours, own_machine
 from onetenant_waldur.notes import write_notes
 from onetenant_waldur.resource_orders import OrderProblem, Task
 from onetenant_waldur.ssh_keys import ATTRIBUTE, public_keys
 from onetenant_waldur.vm_terms import VmTerms
 from onetenant_waldur.waldur_calls import WaldurDenied, WaldurRefused
-from opennebula_tenancy import Conflict, Vm, VmSize
+from opennebula_tenancy import Conflict, SettingsError, Vm, VmSize
 
 
 _ID = re.compile(r"[0-9]{1,10}")
@@ -69,7 +69,7 @@ class VmOrders:
     def update(self) -> None:
         """Bring the machine to the size of the plan, or the limits, that the order names."""
         machine = self._machine()
-        machine.resize(self._size(self._order.limits, self._order.plan), timeout_s=self._terms.timeout_s)
+        self._resize(machine, self._size(self._order.limits, self._order.plan))
 
     def acknowledged(self) -> None:
         """Tell Waldur what the machine really has.
@@ -90,33 +90,49 @@ class VmOrders:
         except Conflict:
             raise OrderProblem(f"{not_ours(vm_id)} Nothing was changed.") from None
 
-    def undo_create(self) -> None:
+    def undo_create(self) -> bool:
         """Remove what there is of the machine, which nobody will have, whichever tenant it is in."""
-        for vm_id in machines_of_key(self._cloud, self._resource.key):
-            self._vms.delete(vm_id, key=self._resource.key, timeout_s=self._terms.timeout_s)
+        found = self._made()
+        for machine in found:
+            machine.delete(timeout_s=self._terms.timeout_s)
+        return bool(found)
 
-    def undo_update(self) -> None:
+    def undo_update(self) -> bool:
         """Give the machine back the cores and the memory that Waldur has for it, where it has those of the order.
 
-        A disk that has grown stays as it is.
+        A machine that was powered off on the way runs again. A disk that has grown stays as it is.
         """
         resource = self._waldur.resource(self._resource.uuid)
-        ordered, former = (
-            self._size(self._order.limits, self._order.plan),
-            self._size(resource.limits, resource.plan),
-        )
-        machine = self._machine()
-        held = machine.usage()
+        try:
+            ordered = self._size(self._order.limits, self._order.plan)
+            former = self._size(resource.limits, resource.plan)
+            machine = self._machine()
+        except (OrderProblem, SettingsError):
+            return False  # with these nothing was changed
+        before, held = machine.status(), machine.usage()
         back = {
             name: getattr(former, name)
             for name in ("vcpu", "memory_mb")
             if getattr(held, name) == getattr(ordered, name) != getattr(former, name)
         }
-        if back:
-            ratio = former.cpu_per_vcpu
-            machine.resize(VmSize(**back, cpu_per_vcpu=ratio), timeout_s=self._terms.timeout_s)
-        if ordered.disk_mb is not None and former.disk_mb is not None and former.disk_mb < ordered.disk_mb:
-            raise OrderProblem(f"The disk of VM {machine.id} has grown to {held.disk_mb} MB, and cannot shrink back.")
+        # Also where no size differs: this ends a change of size that was interrupted while the machine was off.
+        self._resize(machine, VmSize(**back, cpu_per_vcpu=former.cpu_per_vcpu))
+        if former.disk_mb is not None and former.disk_mb < held.first_disk_mb == ordered.disk_mb:
+            raise OrderProblem(
+                f"The disk of VM {machine.id} has grown to {held.first_disk_mb} MB, and cannot shrink back."
+            )
+        return bool(back) or machine.status() != before
+
+    def undo_terminate(self) -> bool:
+        """Nothing: what is terminated cannot be had back, and what is not has all that it had."""
+        machine = self._machine()
+        status = machine.status()
+        if not (status.stays or status.has_failed):
+            raise OrderProblem(f"VM {machine.id} is {status}: what is terminated already cannot be had back.")
+        return False
+
+    def _resize(self, machine: Vm, size: VmSize) -> None:
+        machine.resize(size, timeout_s=self._terms.timeout_s, poweroff_timeout_s=self._terms.poweroff_timeout_s)
 
     def _size(self, limits: Mapping[str, float], plan: UUID | None) -> VmSize:
         return self._terms.size(limits, plan)
@@ -174,13 +190,20 @@ class VmOrders:
     def _tenant(self, parent: str) -> int:
         """The id of the tenant that the machine is to be in: where it is already, if an earlier run has made it."""
         if self._order.state != _PENDING:
-            for machine in machines_of_key(self._cloud, self._resource.key).values():
+            for machine in self._made():
                 return machine.vdc
         if _ID.fullmatch(parent):
             return int(parent)
         if (tenant := self._cloud.vdcs.find(parent)) is None:
             raise OrderProblem(f"{_PARENTS[0]}: there is no tenant {_shown(parent)}.")
         return tenant.id
+
+    def _made(self) -> list[Vm]:
+        """What there is of the machine: one, or what interrupted runs have left of it.
+
+        None that is not the provider's: a member of a tenant may write any key on one of its own.
+        """
+        return [machine for machine in self._vms.list() if machine.key == self._resource.key]
 
 
 def _text(value: object) -> str:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from agent.world import AT_ONCE, World
+from agent.offers import new_offers
+from agent.world import AT_ONCE, NO_PAUSE, World
 from onetenant_waldur.attempts import Attempts
 from onetenant_waldur.backoff import Backoff, Pace, Paces
 from onetenant_waldur.records import OrderRecord
@@ -139,6 +140,46 @@ def test_an_outage_never_ends_an_order_however_often_it_strikes(world: World, lo
         world.server.faults.arm()
         assert agent.process_orders()
     assert world.waldur.order(made.order).state == "done"
+
+
+def test_an_account_that_sees_too_little_leaves_all_orders_with_one_line(world: World, logged: Any) -> None:
+    made = world.made("there")
+    world.raw("one.user.allocate", "plain", "secret", "core", [1])
+    orders = [world.order("one").order, world.order("two").order, world.waldur.consumer().terminate(made.resource)]
+    before = world.in_opennebula()
+    document = world.document(backend_credentials="plain:secret", max_workers=1)
+    with world.agent(document, paces=Paces(outage=NO_PAUSE, denial=NEVER, order=NO_PAUSE)) as agent:
+        assert not agent.process_orders()
+        assert not agent.process_orders()
+    assert {world.waldur.order(one).state for one in orders} == {"executing", "pending-provider"}
+    (left,) = [event for event in logged() if event["event"] == "orders_left"]
+    assert "does not see all" in left["reason"]
+    assert world.in_opennebula() == before
+    assert world.cycle()
+    assert {world.waldur.order(one).state for one in orders} == {"done"}
+
+
+def test_an_order_of_a_machine_that_the_account_may_not_touch_is_left_too(logged: Any) -> None:
+    with new_offers() as offers:
+        offers.sell_machines(offers.tenant())
+        made = offers.made()
+        offers.world.raw("one.user.allocate", "plain", "secret", "core", [1])
+        order = offers.world.waldur.consumer().terminate(made.resource)
+        assert not offers.cycle(document=offers.document(backend_credentials="plain:secret"))
+        assert offers.world.waldur.order(order).state == "executing"
+        assert len([event for event in logged() if event["event"] == "orders_left"]) == 1
+        assert offers.cycle()
+        assert offers.world.waldur.order(order).state == "done"
+
+
+def test_an_order_that_is_left_alone_for_a_while_is_not_said_to_be_well(world: World) -> None:
+    made = world.order()
+    world.server.faults.arm(Fault(kind=FaultKind.BAD_GATEWAY, method="one.group.allocate", times=None))
+    with world.agent(paces=Paces(outage=NO_PAUSE, denial=NO_PAUSE, order=NEVER)) as agent:
+        assert not agent.process_orders()
+        assert not agent.process_orders()
+    assert world.server.faults.calls.count("one.vdc.allocate") == 1
+    assert world.waldur.order(made.order).state == "executing"
 
 
 def test_an_order_that_alone_fails_is_left_alone_while_the_others_go_on(world: World) -> None:

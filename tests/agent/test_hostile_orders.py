@@ -142,7 +142,9 @@ def test_a_tenant_that_the_operator_allows_can_be_chosen_and_only_one(offers: Of
 )
 def test_a_subnet_that_cannot_be_or_overlaps_is_refused(offers: Offers, subnet: Any) -> None:
     consumer = offers.world.waldur.consumer()
-    placed = consumer.place_order(offers.world.offering, "acme", {"cpu": 1}, attributes={"subnet_cidr": subnet})
+    placed = consumer.place_order(
+        offers.world.offering, "acme", offers.world.complete({"cpu": 1}), attributes={"subnet_cidr": subnet}
+    )
     assert "subnet_cidr: " in refused(offers, placed, offers.world.document())
 
 
@@ -150,7 +152,9 @@ def test_a_subnet_where_tenants_get_no_network_is_refused(offers: Offers) -> Non
     del offers.world.offering.plugin_options["virtual_router_template_id"]
     consumer = offers.world.waldur.consumer()
     attributes = {"subnet_cidr": "192.168.7.0/24"}
-    placed = consumer.place_order(offers.world.offering, "acme", {"cpu": 1}, attributes=attributes)
+    placed = consumer.place_order(
+        offers.world.offering, "acme", offers.world.complete({"cpu": 1}), attributes=attributes
+    )
     assert "have no network" in refused(offers, placed, offers.world.document())
 
 
@@ -159,3 +163,21 @@ def test_a_name_of_a_tenant_that_could_be_more_than_a_name_is_refused(offers: Of
     placed = offers.world.order(limits={"cpu": 1})
     offers.world.waldur.resource(placed.resource).slug = slug
     assert "group name" in refused(offers, placed, offers.world.document())
+
+
+@pytest.mark.parametrize(
+    ("limits", "missing"),
+    [
+        ({}, ("cpu", "floating_ip", "ram", "storage")),
+        ({"cpu": 1, "floating_ip": 0, "storage": 5}, ("ram",)),
+        ({"cpu": 1, "floating_ip": 0, "ram": None, "storage": 0}, ("ram",)),
+    ],
+)
+def test_a_new_tenant_without_a_limit_that_is_billed_is_refused(
+    offers: Offers, limits: dict[str, Any], missing: tuple[str, ...]
+) -> None:
+    offers.sell_networks()
+    placed = offers.world.waldur.consumer().place_order(offers.world.offering, "acme", {"cpu": 1})
+    offers.world.waldur.order(placed.order).limits = limits
+    said = refused(offers, placed, offers.world.document())
+    assert sorted(re.findall(r"component (\w+): the order has no limit for it", said)) == list(missing)

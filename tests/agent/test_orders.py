@@ -199,16 +199,6 @@ def test_a_component_that_opennebula_does_not_count_errs_the_orders_that_name_it
     assert sum("component gpu" in event.get("remark", "") for event in logged()) == 1
 
 
-def test_a_cluster_that_does_not_exist_errs_the_order(world: World) -> None:
-    made = world.order()
-    before = world.in_opennebula()
-    world.offering.plugin_options["cluster_ids"] = [77]
-    assert not world.cycle()
-    assert world.waldur.order(made.order).state == "erred"
-    assert "77" in world.waldur.order(made.order).error_message
-    assert world.in_opennebula() == before
-
-
 def test_plugin_options_count_more_than_the_settings(world: World) -> None:
     world.offering.plugin_options["cluster_ids"] = [100]
     made = world.order()

@@ -12,7 +12,7 @@ import opennebula_tenancy as ont
 from onetenant_waldur import settings
 from onetenant_waldur.agent import Agent, Mode
 from onetenant_waldur.backoff import Pace, Paces
-from onetenant_waldur.marketplace import Component, Marketplace, Offering, Placed
+from onetenant_waldur.marketplace import BillingType, Component, Marketplace, Offering, Placed
 from onetenant_waldur.waldur_calls import Patience, utc_now
 from opennebula_tenancy.emulator import Config, Emulator, FaultKind
 from tenants.pace import QUICK
@@ -40,6 +40,12 @@ class World:
 
     server: Emulator
     waldur: Marketplace
+
+    @contextlib.contextmanager
+    def copy(self) -> "Iterator[World]":
+        """A world of its own in which all is as it is here."""
+        with self.server.copy() as server, self.waldur.copy() as waldur:
+            yield World(server, waldur)
 
     @property
     def offering(self) -> Offering:
@@ -96,8 +102,17 @@ class World:
             return agent.cycle(modes or (Mode.ORDER_PROCESS,))
 
     def order(self, name: str = "vdc-one", limits: dict[str, Any] | None = None) -> Placed:
-        """Order a tenant."""
-        return self.waldur.consumer().place_order(self.offering, name, LIMITS if limits is None else limits)
+        """Order a tenant, with nothing of what `limits` leaves out."""
+        complete = self.complete(LIMITS if limits is None else limits)
+        return self.waldur.consumer().place_order(self.offering, name, complete)
+
+    def complete(self, limits: dict[str, Any]) -> dict[str, Any]:
+        """Limits with a 0 for each component of the offering that they leave out, and that an order has to name."""
+        sold = {one.type for one in self.offering.components if one.billing_type is BillingType.LIMIT}
+        counted = {"cpu", "ram", "storage"}
+        if "external_network_id" in self.offering.plugin_options:
+            counted |= {"floating_ip"}
+        return dict.fromkeys(sorted(sold & counted), 0) | limits
 
     def made(self, name: str = "vdc-one", limits: dict[str, Any] | None = None) -> Placed:
         """Order a tenant, and have it made."""
