@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 import opennebula_tenancy as ont
 from opennebula_tenancy.emulator import Config, Emulator
 from tenants.pace import QUICK
@@ -68,3 +70,28 @@ def router_machines(admin: Raw, key: str = KEY) -> list[ET.Element]:
     pool = admin.xml("one.vmpool.infoextended", -2, -1, -1, -1)
     found = (vm for vm in pool if vm.findtext("USER_TEMPLATE/TENANCY_KEY") == key)
     return sorted(found, key=lambda vm: int(vm.findtext("ID") or ""))
+
+
+def with_network(**changes: Any) -> ont.VdcSpec:
+    """The tenant with a network that is not the usual one."""
+    return attrs.evolve(tenant(), network=network(**changes))
+
+
+def own(vdc: ont.Vdc) -> ont.Network:
+    """The network of a tenant, which has one."""
+    found = vdc.network
+    assert found is not None
+    return found
+
+
+def gate(vdc: ont.Vdc) -> ont.Router:
+    """The router of a tenant, which has one."""
+    found = vdc.router
+    assert found is not None
+    return found
+
+
+def machine(member: Raw, network_id: int, name: str = "web") -> int:
+    """A VM that a member of a tenant makes in a network."""
+    template = member("one.template.allocate", f"NAME={name}\nCPU=0.1\nMEMORY=64")
+    return int(member("one.template.instantiate", template, name, False, f'NIC=[NETWORK_ID="{network_id}"]', False))

@@ -10,7 +10,7 @@ from opennebula_tenancy import waiting
 from opennebula_tenancy.emulator import Emulator, Fault, FaultKind
 from opennebula_tenancy.emulator.vms import VirtualMachine
 from opennebula_tenancy.emulator.vmstates import LcmState
-from tenants.networks import connect, mutations, network, new_server, router_machines, tenant
+from tenants.networks import connect, gate, mutations, network, new_server, router_machines, tenant
 from tenants.raw import Raw
 from tenants.snapshot import snapshot
 
@@ -29,12 +29,6 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def spec(name: str = "acme", **changes: Any) -> ont.VdcSpec:
     return tenant(name, network=network(**changes))
-
-
-def gate(vdc: ont.Vdc) -> ont.Router:
-    found = vdc.router
-    assert found is not None
-    return found
 
 
 def fail(server: Emulator, admin: Raw, vm_id: int) -> None:
