@@ -62,6 +62,7 @@ def test_a_port_that_is_taken_is_one_line(program, capsys):
     assert ended.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"python -m opennebula_tenancy.emulator: port {port} of 127.0.0.1: Address already in use"
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
 @pytest.mark.parametrize("port", ["99999", "-1", "http"])

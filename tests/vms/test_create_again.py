@@ -1,6 +1,7 @@
 """What becomes of a machine that is begun and not finished, and of one that was finished and is asked for otherwise."""
 
 import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -8,7 +9,6 @@ import pytest
 import opennebula_tenancy as ont
 from opennebula_tenancy.emulator import Emulator, Fault, FaultKind, vmtemplates
 from opennebula_tenancy.vm_size import VmSize
-from opennebula_tenancy.vm_status import VmStatus
 from opennebula_tenancy.vms import Vms
 from tenants.raw import Raw
 from vms.world import KEY, LARGER, World, connect, ed25519
@@ -32,6 +32,19 @@ def begun(server: Emulator, world: World, **asked: Any) -> int:
     server.settle()
     (machine,) = world.machines()
     return int(machine.findtext("ID"))
+
+
+@contextlib.contextmanager
+def meddled_with(server: Emulator, world: World, meddle: Callable[[int], None]) -> Iterator[ont.Cloud]:
+    """A cloud where somebody does something to a machine in the moment that it is there."""
+
+    def hear(record: ont.CallRecord) -> None:
+        if record.method == "one.template.instantiate":
+            (machine,) = world.machines()
+            meddle(int(machine.findtext("ID")))
+
+    with connect(server, on_call=hear) as cloud:
+        yield cloud
 
 
 def everywhere(admin: Raw) -> list[str | None]:
@@ -96,33 +109,29 @@ class TestTakenUp:
 class TestRemovedAgain:
     """`removed` is said of a machine only when it is gone."""
 
-    def test_one_that_went_to_another_group_while_it_was_made(self, world: World, vms: Vms, admin: Raw) -> None:
-        moved: list[int] = []
+    def test_one_that_went_to_another_group_while_it_was_made(self, server: Emulator, world: World, admin: Raw) -> None:
+        def move(vm_id: int) -> None:
+            admin("one.vm.chown", vm_id, -1, 1)
 
-        def move(_: VmStatus) -> None:
-            if not moved:
-                moved.append(int(world.machines()[0].findtext("ID")))
-                admin("one.vm.chown", moved[0], -1, 1)
-
-        with pytest.raises(ont.VerificationFailed, match=r"is in group 1, not \d+; it is removed again"):
-            vms.ensure(world.spec(), on_status=move)
-        assert moved
+        with (
+            meddled_with(server, world, move) as cloud,
+            pytest.raises(ont.VerificationFailed, match=r"is in group 1, not \d+; it is removed again"),
+        ):
+            cloud.vms.ensure(world.spec())
         assert everywhere(admin) == []
 
-    def test_one_whose_key_was_changed_is_named_and_not_touched(self, world: World, vms: Vms, admin: Raw) -> None:
-        changed: list[int] = []
+    def test_one_whose_key_was_changed_is_named_and_not_touched(
+        self, server: Emulator, world: World, admin: Raw
+    ) -> None:
+        def change(vm_id: int) -> None:
+            admin("one.vm.update", vm_id, "TENANCY_KEY=other", 1)
+            admin("one.vm.chown", vm_id, -1, 1)
 
-        def change(_: VmStatus) -> None:
-            if not changed:
-                changed.append(int(world.machines()[0].findtext("ID")))
-                admin("one.vm.update", changed[0], "TENANCY_KEY=other", 1)
-                admin("one.vm.chown", changed[0], -1, 1)
-
-        with pytest.raises(ont.RollbackIncomplete) as caught:
-            vms.ensure(world.spec(), on_status=change)
+        with meddled_with(server, world, change) as cloud, pytest.raises(ont.RollbackIncomplete) as caught:
+            cloud.vms.ensure(world.spec())
+        (left,) = everywhere(admin)
         assert "removed again" not in str(caught.value)
-        assert f"VM {changed[0]} (web)" in str(caught.value)
-        assert everywhere(admin) == [str(changed[0])]
+        assert f"VM {left} (web)" in str(caught.value)
 
     @pytest.mark.parametrize("resumed", [False, True])
     def test_one_that_cannot_be_removed_is_named_behind_the_first_error(

@@ -75,18 +75,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     # Blocked before any thread starts, so that a signal waits for us instead of for a lucky moment in Python.
     to_end = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, to_end)
+    blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, to_end)
     server = Emulator(port=options.port, populated=not options.empty)
     server.faults.arm(*options.fault)
     try:
-        server.start()
-    except OSError as error:
-        parser.exit(1, f"{parser.prog}: port {options.port} of 127.0.0.1: {error.strerror}\n")
-    try:
+        try:
+            server.start()
+        except OSError as error:
+            parser.exit(1, f"{parser.prog}: port {options.port} of 127.0.0.1: {error.strerror}\n")
         print(f"endpoint {server.endpoint}", f"credentials {server.auth}", sep="\n", flush=True)  # noqa: T201
         signal.sigwait(to_end)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, to_end)  # another one ends a server that does not
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked_before)  # another signal ends a server that does not stop
         server.stop()
     return 0
 
