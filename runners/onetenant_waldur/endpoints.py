@@ -1,7 +1,8 @@
 """Which addresses of OpenNebula are one server, however they are spelled: its connections are shared by all of them."""
 
+import functools
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import SplitResult, urlsplit
 
 
@@ -11,7 +12,8 @@ _PORTS = {"http": 80, "https": 443}
 def servers_of(addresses: Iterable[str]) -> Mapping[str, str]:
     """Say which server each address is of.
 
-    Two addresses are of one server where their ports are the same, and their hosts, or an IP address that these have.
+    Two addresses are of one server where their ports and paths are the same, and their hosts, or an IP address that
+    these have: behind one gateway, several servers have a path each.
     Names are looked up only where there are two that could be of one server.
 
     Args:
@@ -21,17 +23,23 @@ def servers_of(addresses: Iterable[str]) -> Mapping[str, str]:
         For each address one that stands for its server: the first of it.
     """
     found: dict[str, str] = {}
+    ips = functools.cache(_ips)  # a name server that does not answer is asked once for each name
     for address in dict.fromkeys(addresses):
-        same = (first for first in dict.fromkeys(found.values()) if _are_one(urlsplit(first), urlsplit(address)))
+        same = (first for first in dict.fromkeys(found.values()) if _are_one(urlsplit(first), urlsplit(address), ips))
         found[address] = next(same, address)
     return found
 
 
-def _are_one(one: SplitResult, other: SplitResult) -> bool:
-    if _port(one) != _port(other):
+def _are_one(one: SplitResult, other: SplitResult, ips: Callable[[str], frozenset[str]]) -> bool:
+    if _port(one) != _port(other) or _path(one) != _path(other):
         return False
     hosts = (one.hostname or "").rstrip("."), (other.hostname or "").rstrip(".")
-    return hosts[0] == hosts[1] or not _ips(hosts[0]).isdisjoint(_ips(hosts[1]))
+    return hosts[0] == hosts[1] or not ips(hosts[0]).isdisjoint(ips(hosts[1]))
+
+
+def _path(parts: SplitResult) -> str:
+    """The path; OpenNebula itself takes any, and RPC2 is the usual one."""
+    return parts.path.rstrip("/") or "/RPC2"
 
 
 def _port(parts: SplitResult) -> int:

@@ -284,6 +284,8 @@ class OrderLife:
                 # The resource may have been kept all the same, by somebody who has ended the order by hand, or as what
                 # could not be removed a while ago. It is erred, and not terminated, where it had its id already.
                 unwanted = {TERMINATED, FAILED} if self._order.note == LEFT_BEHIND else {TERMINATED}
+                if state == FAILED and self._waldur.has_other_orders(self._order):
+                    return False  # it was kept, and has been used since: one of these has erred
                 return state in unwanted and work.undo_create()
             case "Update":
                 return state != TERMINATED and work.undo_update()

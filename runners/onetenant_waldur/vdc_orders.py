@@ -83,10 +83,13 @@ class VdcOrders:
         resource = self._waldur.resource(self._resource.uuid)
         try:
             ordered = self._quota(self._order.limits, self._order.plan)
-            former = self._quota(resource.limits, resource.plan)
             tenant = self._tenant()
         except (OrderProblem, SettingsError):
             return False  # with these nothing was changed
+        try:
+            former = self._quota(resource.limits, resource.plan)
+        except SettingsError as error:
+            raise OrderProblem(f"What it had before is not known: {'; '.join(error.problems)}.") from error
         held = tenant.quota()
         back = {
             metric.field: limit

@@ -56,7 +56,9 @@ class VmComponents:
             billing[one.type] = said.accounting_type or one.billing_type
             if one.type not in MEASURES:
                 if billing[one.type] in REPORTED | {INCLUDED}:
-                    remarks.append(f"component {one.type}: nothing of a virtual machine has that name; it is left out")
+                    remarks.append(
+                        f"component {one.type}: nothing of a virtual machine has that name; orders for it are refused"
+                    )
                 continue
             factor = exactly(said.unit_factor or (1 if one.unit_factor is None else one.unit_factor))
             if factor <= 0:
@@ -73,6 +75,20 @@ class VmComponents:
             raise SettingsError(*problems)
         return cls(factors, billing, terms.plans, tuple(remarks))
 
+    def require_known(self, limits: Mapping[str, float]) -> None:
+        """Refuse an order for something new that names what no machine has.
+
+        An order for another plan repeats what Waldur has, whatever that is.
+
+        Args:
+            limits: The limits ordered.
+
+        Raises:
+            SettingsError: They name what no machine has; all problems at once.
+        """
+        if strange := [name for name, amount in limits.items() if amount and name not in self.factors]:
+            raise SettingsError(*(f"component {name}: nothing of a virtual machine has that name" for name in strange))
+
     def size(self, limits: Mapping[str, float], plan: UUID | None, *, cpu_per_vcpu: Fraction | None = None) -> VmSize:
         """The size that a plan, or limits where it says nothing, stand for.
 
@@ -87,13 +103,10 @@ class VmComponents:
             The size; what neither says is not in it. Waldur has a 0 for what a plan does not say.
 
         Raises:
-            SettingsError: The plan is not one of the offering, an amount cannot be, or nothing of a machine is what is
-                ordered; all problems at once.
+            SettingsError: The plan is not one of the offering, or an amount cannot be; all problems at once.
         """
         if plan is not None and plan not in self.plans:
             raise SettingsError(f"the plan {plan} is not among those of the offering")
-        if strange := [name for name, amount in limits.items() if amount and name not in self.factors]:
-            raise SettingsError(*(f"component {name}: nothing of a virtual machine has that name" for name in strange))
         amounts = dict(limits)
         if plan is not None:
             amounts |= {name: amount for name, amount in self.plans[plan].items() if amount}

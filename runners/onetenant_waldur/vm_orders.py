@@ -42,6 +42,7 @@ class VmOrders:
         said, terms = self._order.attributes, self._terms
         template, parent = self._template(said), self._parent(said)
         keys = public_keys(self._waldur, terms.provider, said.get(ATTRIBUTE))
+        terms.components.require_known(self._order.limits)
         size = terms.size(self._order.limits, self._order.plan)
         prefix = self._task.offering.settings.backend_settings.allocation_prefix
         spec = terms.spec(
@@ -105,10 +106,13 @@ class VmOrders:
         resource = self._waldur.resource(self._resource.uuid)
         try:
             ordered = self._size(self._order.limits, self._order.plan)
-            former = self._size(resource.limits, resource.plan)
             machine = self._machine()
         except (OrderProblem, SettingsError):
             return False  # with these nothing was changed
+        try:
+            former = self._size(resource.limits, resource.plan)
+        except SettingsError as error:
+            raise OrderProblem(f"What it had before is not known: {'; '.join(error.problems)}.") from error
         before, held = machine.status(), machine.usage()
         back = {
             name: getattr(former, name)

@@ -232,6 +232,17 @@ class Waldur:
         found = self._orders(offering, OrderState.CANCELED, OrderState.ERRED, since=since)
         return [one for one in found if one.state == OrderState.CANCELED or one.type == RequestTypes.CREATE]
 
+    def has_other_orders(self, order: OrderRecord) -> bool:
+        """Whether anything else has been ordered for the resource of an order, before it or since."""
+
+        def request() -> bool:
+            found = marketplace_orders_list.sync_all(
+                client=self._client, resource_uuid=order.resource, field=[OrderDetailsFieldEnum.UUID]
+            )
+            return any(one.to_dict()["uuid"] not in {order.uuid.hex, str(order.uuid)} for one in found)
+
+        return self._calls.ask("list the orders of the resource", request)
+
     def _orders(self, offering: UUID, *states: OrderState, since: dt.datetime | None = None) -> list[OrderRecord]:
         def request() -> list[OrderRecord]:
             found = marketplace_orders_list.sync_all(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import random
+import time
 from typing import TYPE_CHECKING
 
 import attrs
@@ -26,7 +28,7 @@ from opennebula_tenancy.networking import NAME_SERVERS
 from opennebula_tenancy.networking_search import read_machines
 from opennebula_tenancy.router_template import name_servers, router_extra, router_nics
 from opennebula_tenancy.subnet import Subnet
-from opennebula_tenancy.vm_calls import VmCalls
+from opennebula_tenancy.vm_calls import VmCalls, is_ending
 from opennebula_tenancy.vm_waiting import wait_until, wait_until_running
 
 
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("opennebula_tenancy")
 
+_PAUSE_S = 0.05
+"""The longest pause after another VRRP id was taken, in seconds."""
 _DOES_NOT_RUN = (EnteredFailureState, WaitTimeout, WentAway)
 
 
@@ -165,23 +169,27 @@ class RouterWork:
         return RouterRecord(id=made, name=name, uid=0, gid=0, template={}, vms=frozenset(), nics=records)
 
     def _settle_number(self, router_id: int, spec: NetworkSpec) -> None:
-        """See to it that no older router in the external network has the VRRP id of a new one.
+        """See to it that no other router in the external network has the VRRP id of a new one.
 
-        Two runs may have chosen the same one at once. Both see the same ids of routers: the younger one moves.
+        Two runs may have chosen the same one at once. Both see the same ids of routers: the younger one moves. One that
+        has moved came to its number last, and moves again from any other: that may have looked already.
         """
+        moved = False
         for _ in vrrp.NUMBERS:
             routers = read_routers(self._rpc)
             own = next((router for router in routers if router.id == router_id), None)
             taken = vrrp.taken(routers, spec.external_network, {router_id})
-            older = None if own is None else taken.get(vrrp.number_of(own))
-            if older is None or older.id > router_id:
+            other = None if own is None else taken.get(vrrp.number_of(own))
+            if other is None or (other.id > router_id and not moved):
                 return
             if spec.keepalived_id is not None or (number := vrrp.free(taken)) is None:
                 raise SettingsError(
-                    f"network.keepalived_id: {vrrp.number_of(older)} was just taken by router {older.id} in network "
+                    f"network.keepalived_id: {vrrp.number_of(other)} was just taken by router {other.id} in network "
                     f"{spec.external_network}, where each router needs one of its own"
                 )
             self._calls.set_router_number(router_id, number)
+            moved = True
+            time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311 - it only keeps two from moving in step
 
     def _left(self) -> str:
         if leaving := self._removal.leaving.values():
@@ -240,11 +248,11 @@ class RouterWork:
         """Start those machines that do not run.
 
         Returns:
-            Those that their hosts have lost and that do not come back.
+            Those that are on their way out, and those that their hosts have lost and that do not come back.
         """
         lost = []
         for vm in (held.machines[vm_id] for vm_id in ids if vm_id in held.machines):
-            if vm.status.is_lost and not self._found_again(vm):
+            if is_ending(vm.status) or (vm.status.is_lost and not self._found_again(vm)):
                 lost.append(vm)
             elif vm.status.stays and not vm.status.is_running:
                 VmCalls(self._rpc).power_on(vm.id)

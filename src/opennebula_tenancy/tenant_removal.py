@@ -37,8 +37,10 @@ class _Part(Protocol):
 
 
 _UNKNOWN_METHOD = -506
+_NOT_DONE = (-2, -1, -1, -1)
+"""The filter, the range of ids and the states of all machines that are there."""
 _HELD = (
-    ("one.vmpool.info", (-2, -1, -1, -1), "VM", "VM"),
+    ("one.vmpool.info", _NOT_DONE, "VM", "VM"),
     ("one.imagepool.info", (-2, -1, -1), "IMAGE", "image"),
     ("one.vnpool.info", (-2, -1, -1), "VNET", "network"),
     ("one.templatepool.info", (-2, -1, -1), "VMTEMPLATE", "VM template"),
@@ -123,7 +125,7 @@ def remove_tenant(
         ("router", networking.routers, removal.router),
         ("network", networks_of(seen.networks or (), key), removal.network),
         ("security group", security_groups_of(seen.security_groups, key), removal.security_group),
-        ("group", _some(group), calls.remove_group),
+        ("group", _some(group), partial(_remove_group, calls, rpc)),
         ("VDC", _some(vdc), calls.remove_vdc),
     ]
     steps.extend((f"{noun} {item.id}", partial(remove, item.id)) for noun, items, remove in parts for item in items)
@@ -141,6 +143,14 @@ def remove_tenant(
         remove()
 
 
+def _remove_group(calls: AdminCalls, reader: Reader, group_id: int) -> None:
+    """Remove a tenant's group. OpenNebula does so with machines in it, and the provider may have made one meanwhile."""
+    machines = VmRecord.pool(reader.read("one.vmpool.info", *_NOT_DONE))
+    if late := [f"VM {vm.id} ({vm.name})" for vm in machines if vm.gid == group_id]:
+        raise NotEmpty(f"{', '.join(late)} came to the tenant while it was removed: remove these, and run again", late)
+    calls.remove_group(group_id)
+
+
 def _some(item: _T | None) -> Sequence[_T]:
     return () if item is None else (item,)
 
@@ -151,7 +161,7 @@ def _name(vdc: VdcRecord | None, group: GroupRecord | None, key: str) -> str:
 
 
 def _machines(reader: Reader, group: GroupRecord) -> tuple[VmRecord, ...]:
-    machines = VmRecord.pool(reader.read("one.vmpool.info", -2, -1, -1, -1))
+    machines = VmRecord.pool(reader.read("one.vmpool.info", *_NOT_DONE))
     return tuple(sorted((vm for vm in machines if vm.gid == group.id), key=lambda vm: vm.id))
 
 

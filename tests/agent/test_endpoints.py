@@ -31,6 +31,7 @@ def test_spellings_of_one_server_are_one(other: str) -> None:
         "http://127.0.0.1:2634/RPC2",
         "http://192.0.2.1:2633/RPC2",
         "http://127.0.0.1/RPC2",
+        "http://127.0.0.1:2633/zone1/RPC2",
         f"http://{'x' * 70}.invalid:2633/RPC2",
     ],
 )

@@ -325,6 +325,27 @@ def test_what_is_left_of_a_creation_whose_id_waldur_has_is_removed_too_unless_it
         login(world, placed.resource)
 
 
+def test_a_tenant_that_was_kept_and_is_used_is_not_taken_back_when_a_later_order_errs(
+    world: World, tmp_path: Path
+) -> None:
+    settings = document(world, secret_file(tmp_path))
+    placed = world.order()
+    metadata = "POST /api/marketplace-provider-resources/{uuid}/set_backend_metadata/"
+    world.waldur.faults.arm(Fault(kind=FaultKind.REFUSE, code=400, method=metadata, times=None))
+    world.server.faults.arm(Fault(kind=FaultKind.REFUSE, method="one.user.delete", code=0x2000))
+    with world.agent(settings) as agent:
+        assert not agent.process_orders()
+        world.waldur.faults.arm()
+        agent.report_usage()
+        assert world.waldur.resource(placed.resource).state == "OK"
+        update = world.waldur.consumer().update_limits(placed.resource, {"cpu": 2})
+        agent.offerings[0].waldur.approve(uuid.UUID(update))
+        agent.offerings[0].waldur.set_erred(uuid.UUID(update), "by staff", "")
+        assert world.waldur.resource(placed.resource).state == "Erred"
+        agent.process_orders()
+    login(world, placed.resource)
+
+
 def test_a_creation_that_somebody_ended_while_no_agent_was_there_leaves_nothing(world: World, logged: Any) -> None:
     before = world.in_opennebula()
     placed = world.order()

@@ -433,6 +433,16 @@ def test_an_order_for_what_no_machine_has_errs_with_a_sentence_and_makes_nothing
     assert offers.machines() == []
 
 
+def test_an_amount_of_what_no_machine_has_stands_in_the_way_of_no_other_plan(offers: Offers) -> None:
+    placed = offers.made()
+    with offers.world.waldur.state.lock:
+        found = next(one for one in offers.world.waldur.state.resources if one.uuid == placed.resource)
+        found.limits["backup"] = 5
+    order = offers.world.waldur.consumer().switch_plan(placed.resource, offers.world.waldur.vm, "Medium")
+    assert offers.cycle()
+    assert offers.world.waldur.order(order).state == "done"
+
+
 def test_a_machine_that_was_resized_by_hand_is_told_to_waldur(offers: Offers) -> None:
     placed = offers.made()
     with offers.world.cloud() as cloud:

@@ -451,3 +451,39 @@ def test_a_name_that_leaves_no_room_for_those_of_the_routers_machines_is_refused
     with pytest.raises(ont.SettingsError, match=r"_router_vm.* is longer than 128 bytes"):
         tenant("a" * (longest + 1), key="k", network=asked)
     assert ont.VdcSpec(name="a" * 128, key="k")
+
+
+@pytest.mark.parametrize("instances", [1, 2])
+def test_a_machine_that_is_on_its_way_out_is_replaced(
+    cloud: ont.Cloud, server: Emulator, admin: Raw, instances: int
+) -> None:
+    vdc = cloud.vdcs.ensure(spec(instances=instances))
+    going = min(gate(vdc).vm_ids)
+    server.cloud.driver_actions["cancel"] = 0.3
+    admin("one.vm.action", "terminate-hard", going)
+    assert admin.xml("one.vm.info", going, False).findtext("LCM_STATE") == "12"
+    cloud.vdcs.ensure(spec(instances=instances))
+    after = gate(vdc)
+    assert after.is_running
+    assert going not in after.vm_ids
+    assert len(after.vm_ids) == instances
+
+
+def test_a_vrrp_id_that_another_takes_in_the_moment_of_moving_is_left_to_it(
+    server: Emulator, cloud: ont.Cloud, admin: Raw
+) -> None:
+    """The first other takes the id after it was chosen, the second one the id that is moved to."""
+    others: list[ont.Vdc] = []
+    is_allocated = False
+
+    def meddle(record: ont.CallRecord) -> None:
+        nonlocal is_allocated
+        is_allocated |= record.method == "one.vrouter.allocate"
+        if record.method == "one.vrouterpool.info" and len(others) == int(is_allocated):
+            others.append(cloud.vdcs.ensure(spec(f"other{len(others)}", instances=2)))
+
+    with connect(server, on_call=meddle) as late:
+        own = late.vdcs.ensure(spec("late", instances=2))
+    assert len(others) == 2
+    held = [numbers(admin, vdc) for vdc in (*others, own)]
+    assert held == [{"1"}, {"2"}, {"3"}]

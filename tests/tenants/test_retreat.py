@@ -133,6 +133,24 @@ def test_a_run_that_fails_alone_says_nothing_that_lasts(server: Emulator, cloud:
     assert made.network is None
 
 
+def test_a_machine_that_the_provider_makes_meanwhile_keeps_the_tenant(server: Emulator, cloud: ont.Cloud) -> None:
+    vdc = cloud.vdcs.ensure(BARE)
+    made: list[ont.Vm] = []
+
+    def make(step: ont.Step) -> None:
+        if step.change.subject == f"group {vdc.id}" and not made:
+            size = ont.VmSize(vcpu=1, memory_mb=128)
+            with connect(server) as other:
+                made.append(other.vms.ensure(ont.VmSpec(name="late", key="late", vdc=vdc.id, template=0, size=size)))
+
+    with pytest.raises(ont.NotEmpty, match=r"VM \d+ \(late\) came to the tenant while it was removed"):
+        vdc.delete(progress=make, terminate_vms=True)
+    assert cloud.vdcs.list() == (vdc,)
+    vdc.delete(terminate_vms=True)
+    assert cloud.vdcs.list() == ()
+    assert cloud.vms.list() == ()
+
+
 def test_two_accounts_make_one_network_although_names_are_unique_for_each_owner_alone(
     server: Emulator, admin: Raw
 ) -> None:
