@@ -82,13 +82,11 @@ def find_networking(reader: Reader, name: str, key: str, group: GroupRecord | No
         return Seen(held, None)
     if marks is not None and (marked := _by_marks(reader, held, key, marks)) is not None:
         return Seen(marked, None)
+    # The last thing made comes first: what another run makes meanwhile never seems to lack what it stands on.
+    routers = routers_of(read_routers(reader), key)
     networks, groups = read_networks(reader), read_security_groups(reader)
-    held = attrs.evolve(
-        held,
-        network=network_of(networks, key),
-        security_group=security_group_of(groups, key),
-        routers=routers_of(read_routers(reader), key),
-    )
+    network, rules = network_of(networks, key), security_group_of(groups, key)
+    held = attrs.evolve(held, network=network, security_group=rules, routers=routers)
     return Seen(_with_machines(reader, held), networks, groups)
 
 

@@ -325,8 +325,11 @@ class RouterWork:
             return self._calls.instantiate(router, count, template_id, name, extra)
         except (AllocationFailed, NotFound):
             # Only one machine can have the gateway's address: is it that of another run for this tenant?
-            other = self._other_router(router.id)
-            if other is None or not other.vms:
+            found = routers_of(read_routers(self._rpc), self._tenant.key)
+            if now := next((own for own in found if own.id == router.id and own.vms - router.vms), None):
+                return now
+            other = next((other for other in found if other.id != router.id and other.vms), None)
+            if other is None:
                 raise
             self._removal.router(router.id)
             self._made = -1

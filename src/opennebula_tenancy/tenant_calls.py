@@ -48,13 +48,14 @@ class TenantCalls(Converging):
 
         return self._allocate("one.vdc.allocate", render(anchor), look=look, what=f"VDC {anchor['NAME']}")
 
-    def create_group(self, key: str, name: str, vdc_id: int) -> tuple[int, bool]:
+    def create_group(self, key: str, name: str, vdc_id: int, last_group: int) -> tuple[int, bool]:
         """Make the group of a tenant.
 
         Args:
             key: The tenant's key.
             name: The name.
             vdc_id: The tenant's VDC.
+            last_group: The highest id of a group before.
 
         Returns:
             The id of the group, and whether it was made here: not by another run meanwhile.
@@ -71,12 +72,15 @@ class TenantCalls(Converging):
             return self._rpc.mutate("one.group.allocate", name, look=look), True
         except AlreadyExists as error:
             # Not by its name: whoever made it a moment ago says whose it is by binding the VDC to it, or not.
-            if (found := self._twin_group(vdc_id)) is not None:
+            if (found := self._twin_group(vdc_id, last_group)) is not None:
                 return found, False
             raise Conflict(f"the name {name} was just taken by a group that is not this tenant's") from error
 
-    def _twin_group(self, vdc_id: int) -> int | None:
-        """The group that another run for the same tenant has just made, once it has bound the VDC to it."""
+    def _twin_group(self, vdc_id: int, last_group: int) -> int | None:
+        """The group that another run for the same tenant has just made, once it has bound the VDC to it.
+
+        The VDC may still be bound to an older one, which is gone.
+        """
         deadline_s = time.monotonic() + _TWIN_S
         pause_s = 0.05
         while True:
@@ -84,8 +88,10 @@ class TenantCalls(Converging):
                 bound = tenant_mark.bound_group(self.vdc(vdc_id))
             except NotFound:
                 return None
-            if bound is not None or time.monotonic() > deadline_s:
+            if bound is not None and bound > last_group:
                 return bound
+            if time.monotonic() > deadline_s:
+                return None
             time.sleep(pause_s)
             pause_s *= 2
 

@@ -66,13 +66,26 @@ RETREATED: Mapping[str, str] = {RETREAT: "no"}
 
 
 def claim(last_group: int) -> Mapping[str, str]:
-    """What a VDC gets before a new group is made for it."""
-    return {GROUP_ID: _NONE, GROUP_AFTER: str(last_group)}
+    """What a VDC gets before a new group is made for it.
+
+    Nothing else: another run may have bound the VDC meanwhile, and that is not to be undone.
+    """
+    return {GROUP_AFTER: str(last_group)}
 
 
 def bound_group(vdc: VdcRecord) -> int | None:
-    """The id of the group that a VDC is bound to, None when it is not yet."""
+    """The id of the group that a VDC is bound to, None when it is not yet. The group may be gone."""
     return _read(vdc.template.get(GROUP_ID, ""))
+
+
+def claimed_after(vdc: VdcRecord) -> int | None:
+    """The highest id of a group when one was about to be made for a VDC, None when none is."""
+    return _read(vdc.template.get(GROUP_AFTER, ""))
+
+
+def is_bound_to(vdc: VdcRecord, group_id: int) -> bool:
+    """Whether a VDC is bound to a group, and claims no other."""
+    return bound_to(group_id).items() <= vdc.template.items()
 
 
 @attrs.frozen

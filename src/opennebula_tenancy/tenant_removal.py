@@ -94,10 +94,10 @@ def remove_tenant(
     machines = _machines(rpc, group) if group is not None and terminate_vms else ()
     account = observe_admin(rpc, group.name, group, wanted=False).user if group is not None else None
     _refuse_in_use(rpc, group, networking, machines, account)
-    if group is None and vdc is not None and tenant_mark.bound_group(vdc) is None:
+    if group is None and vdc is not None and tenant_mark.claimed_after(vdc) is not None:
         # No group is to be taken for the tenant's any more, whoever makes one of that name from now on.
         calls.mark_vdc(vdc.id, tenant_mark.UNBOUND)
-    elif group is not None and vdc is not None and tenant_mark.bound_group(vdc) != group.id:
+    elif group is not None and vdc is not None and not tenant_mark.is_bound_to(vdc, group.id):
         calls.mark_vdc(vdc.id, tenant_mark.bound_to(group.id))
     steps: deque[tuple[str, Callable[[], object]]] = deque()
 

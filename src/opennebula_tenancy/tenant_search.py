@@ -10,7 +10,7 @@ from opennebula_tenancy import ownership, tenant_mark
 from opennebula_tenancy._wire.records import GroupRecord, VdcRecord
 from opennebula_tenancy.errors import Conflict, DuplicateObject, NotAuthorized, NotFound
 from opennebula_tenancy.ids import require_id
-from opennebula_tenancy.tenant_mark import GROUP_AFTER, GROUP_ROLE, VDC_ROLE
+from opennebula_tenancy.tenant_mark import GROUP_ROLE, VDC_ROLE
 
 
 if TYPE_CHECKING:
@@ -109,16 +109,17 @@ def group_of(groups: Iterable[GroupRecord], vdcs: Iterable[VdcRecord], key: str)
     if marked or vdc is None:
         return marked[0] if marked else None
     named = [group for group in candidates if group.name == vdc.name]
-    if (bound := tenant_mark.bound_group(vdc)) is not None:
-        return next((group for group in named if group.id == bound), None)
+    bound = tenant_mark.bound_group(vdc)
+    if found := next((group for group in named if group.id == bound), None):
+        return found
     elsewhere = {group for other in all_vdcs if other.id != DEFAULT_VDC for group in other.groups}
     return next((group for group in named if group.id not in elsewhere and _is_unclaimed(group, vdc)), None)
 
 
 def _is_unclaimed(group: GroupRecord, vdc: VdcRecord) -> bool:
-    after = vdc.template.get(GROUP_AFTER, "")
+    after = tenant_mark.claimed_after(vdc)
     touched = group.users or group.admins or group.template or group.quotas
-    return after.isdecimal() and group.id > int(after) and not touched
+    return after is not None and group.id > after and not touched
 
 
 def is_finished(group: GroupRecord, key: str) -> bool:
@@ -134,7 +135,7 @@ class Found:
         vdcs: All VDCs.
         vdc: The tenant's, if there is one.
         group: The tenant's group, if there is one.
-        last_group: The highest id of a group that was seen; -1 when not all were read.
+        last_group: The highest id of a group that is there, or that the VDC was bound to; -1 when not all were read.
     """
 
     vdcs: tuple[VdcRecord, ...]
@@ -160,7 +161,8 @@ def find_tenant(reader: Reader, key: str, name: str | None = None) -> Found:
     """
     vdcs = read_vdcs(reader)
     vdc = vdc_of(vdcs, key)
-    if vdc is not None and (bound := tenant_mark.bound_group(vdc)) is not None:
+    bound = None if vdc is None else tenant_mark.bound_group(vdc)
+    if bound is not None:
         try:
             group = group_of([read_group(reader, bound)], vdcs, key)
         except NotFound:
@@ -171,11 +173,9 @@ def find_tenant(reader: Reader, key: str, name: str | None = None) -> Found:
     group = group_of(groups, vdcs, key)
     namesake = next((other for other in groups if other.name == name), None)
     if group is None and namesake is not None:
-        # Another run for this tenant may have bound its group since the VDCs were read: the VDCs of now tell.
-        vdcs = read_vdcs(reader)
-        vdc, group = vdc_of(vdcs, key), group_of(groups, vdcs, key)
-        if group is None:
-            raise Conflict(
-                f"the name {name} is taken by group {namesake.id}, which is not this tenant's: choose another name"
-            )
-    return Found(vdcs, vdc, group, max(other.id for other in groups))
+        raise Conflict(
+            f"the name {name} is taken by group {namesake.id}, which is not this tenant's: choose another name"
+        )
+    # A group that has been deleted since may have had the highest id.
+    last_group = max(-1 if bound is None else bound, *(other.id for other in groups))
+    return Found(vdcs, vdc, group, last_group)

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from opennebula_tenancy.vdc_spec import VdcSpec
 
 
+_LOOKS = 3
+"""How often a tenant is looked at before it is said to be in conflict with what is there."""
+
+
 @attrs.frozen(kw_only=True)
 class TenantState:
     """What OpenNebula has of the tenant that a spec asks for.
@@ -45,7 +49,7 @@ class TenantState:
         scope: Where its limits are to hold.
         networking: Its network, router and rules.
         admin: Its administrator account; None where it is left as it is.
-        last_group: The highest id of a group that was seen, -1 when none was looked for.
+        last_group: The highest id of a group that is there, or that its VDC was bound to; -1 when not all were read.
     """
 
     spec: VdcSpec
@@ -101,7 +105,7 @@ class TenantState:
             yield Difference(Kind.VDC_NAME, Change("set", f"name of {its_vdc}", vdc.name, name))
         if group is None:
             yield Difference(Kind.GROUP, Change("create", its_group))
-        if vdc is None or group is None or tenant_mark.bound_group(vdc) != group.id:
+        if vdc is None or group is None or not tenant_mark.is_bound_to(vdc, group.id):
             yield Difference(Kind.BINDING, Change("set", f"group of {its_vdc}", "", its_group))
         if vdc is None or group is None or group.id not in vdc.groups:
             yield Difference(Kind.MEMBERSHIP, Change("add", f"{its_group} to {its_vdc}"))
@@ -171,6 +175,9 @@ class TenantState:
 def observe(reader: Reader, spec: VdcSpec) -> TenantState:
     """Look at everything that a tenant is made of.
 
+    The calls of one look are not one moment: where another run for the tenant goes on between them, what it makes may
+    seem to be somebody else's. So a conflict is looked at again.
+
     Args:
         reader: Reads from OpenNebula.
         spec: The tenant asked for.
@@ -186,6 +193,15 @@ def observe(reader: Reader, spec: VdcSpec) -> TenantState:
         DuplicateObject: More than one object carries the key.
         NotAuthorized: The account does not see everything.
     """
+    for _ in range(_LOOKS - 1):
+        try:
+            return _observe(reader, spec)
+        except Conflict:
+            continue
+    return _observe(reader, spec)
+
+
+def _observe(reader: Reader, spec: VdcSpec) -> TenantState:
     found = find_tenant(reader, spec.key, spec.name)
     _refuse_foreign(spec, found)
     group = found.group

@@ -152,7 +152,7 @@ class TenantWork:
             if state.vdc is not None:
                 calls.mark_vdc(self._vdc_id, tenant_mark.claim(state.last_group))
             with self._undo.making(self._group_left, self._undo_group) as making:
-                group_id, making.ours = calls.create_group(spec.key, spec.name, self._vdc_id)
+                group_id, making.ours = calls.create_group(spec.key, spec.name, self._vdc_id, state.last_group)
                 self._made_group, self._group_is_ours = group_id, making.ours
 
         def add_cluster(cluster: int) -> None:
