@@ -10,7 +10,8 @@ import pytest
 import opennebula_tenancy as ont
 from opennebula_tenancy.emulator import Emulator
 from tenants.live import RUN, Live
-from tenants.networks import PING, PROVIDER, ROUTER_TEMPLATE, SSH, connect
+from tenants.networks import PING, SSH, connect
+from tenants.outside import Outside
 from tenants.raw import Raw
 
 
@@ -18,14 +19,6 @@ pytestmark = pytest.mark.live
 
 NOT_AUTHORIZED = 0x0200
 Login = Callable[[int, str], Raw]
-
-
-@attrs.frozen
-class Outside:
-    """What all routers are made with: a network that leads out, and a template."""
-
-    network: int
-    template: int
 
 
 @pytest.fixture(name="server")
@@ -58,15 +51,7 @@ def forget_what_members_have(live: Live, vdc: ont.Vdc) -> None:
 
 @pytest.fixture(name="outside")
 def _outside(server: Emulator | Live, admin: Raw) -> Outside:
-    if isinstance(server, Emulator):
-        return Outside(PROVIDER, ROUTER_TEMPLATE)
-    network = admin(
-        "one.vn.allocate", f'NAME="{RUN}ext"\nVN_MAD=bridge\nBRIDGE=br0\nAR=[TYPE=IP4,IP="192.0.2.10",SIZE=20]', 0
-    )
-    text = f'NAME="{RUN}vr"\nCPU="0.1"\nMEMORY="64"\nVROUTER="YES"\nDISK=[IMAGE_ID="0"]\nCONTEXT=[NETWORK="YES"]'
-    template = admin("one.template.allocate", text)
-    server.settle()
-    return Outside(network, template)
+    return Outside.of(server, admin)
 
 
 @attrs.frozen
