@@ -1,11 +1,19 @@
 """What all tests share: a quick start, and little patience."""
 
 import gc
+import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 from opennebula_tenancy import retreat
+
+
+# Few examples and always the same, unless HYPOTHESIS_PROFILE=thorough asks for more; and no test is timed.
+settings.register_profile("suite", max_examples=100, deadline=None, derandomize=True)
+settings.register_profile("thorough", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,12 +1,10 @@
 """Single calls against servers that misbehave."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from opennebula_tenancy import CallRecord, RetryPolicy, Timeout
 from opennebula_tenancy._transport.http import HttpChannel
@@ -14,11 +12,6 @@ from opennebula_tenancy._transport.pyone_ import PyoneTransport
 from opennebula_tenancy._transport.rpc import Rpc
 from transport.pace import ONCE
 from transport.wild_server import Behaviour, WildServer
-
-
-settings.register_profile("suite", max_examples=100, deadline=None, derandomize=True)
-settings.register_profile("thorough", max_examples=2000, deadline=None)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
 @pytest.fixture(name="serve")
