@@ -23,6 +23,8 @@ ADMIN_AFTER = "TENANCY_ADMIN_AFTER"
 """Until then: the highest id of a user before it was made. The tenant's own has a higher one."""
 ADMIN_READY = "TENANCY_ADMIN_READY"
 """The id of the user again, when it has been given its first password and is finished."""
+ADMIN_GONE = "TENANCY_ADMIN_GONE"
+"""The id of a user who was the account, and was removed."""
 ADMIN_GENERATION = "TENANCY_ADMIN_GENERATION"
 """How often a password was set for the tenant; it never goes back, whatever becomes of the account."""
 _NONE = "none"
@@ -50,6 +52,14 @@ def bound_to(user_id: int) -> Mapping[str, str]:
     return {ADMIN_ID: str(user_id), ADMIN_AFTER: _BOUND}
 
 
+def gone(user_id: int) -> Mapping[str, str]:
+    """What a group gets when its account was removed.
+
+    Nothing else: another run may have bound the group to a new one meanwhile, and that is not to be undone.
+    """
+    return {ADMIN_GONE: str(user_id)}
+
+
 def ready(user_id: int, generation: int) -> Mapping[str, str]:
     """What a group gets when its account has its first password."""
     return {ADMIN_READY: str(user_id), ADMIN_GENERATION: str(generation)}
@@ -62,7 +72,7 @@ def counted(generation: int) -> Mapping[str, str]:
 
 def bound_user(group: GroupRecord) -> int | None:
     """The id of a group's account, None when there is none or it is not known yet."""
-    return _number(group, ADMIN_ID)
+    return _present(group, ADMIN_ID)
 
 
 def claimed_after(group: GroupRecord) -> int | None:
@@ -78,12 +88,18 @@ def ready_user(group: GroupRecord) -> int | None:
 
 def was_ready(group: GroupRecord) -> bool:
     """Whether a group has had an account that was finished; the one that takes its place may not be so yet."""
-    return _number(group, ADMIN_READY) is not None
+    return _present(group, ADMIN_READY) is not None
 
 
 def generation_of(group: GroupRecord) -> int:
     """How often a password was set, or was about to be."""
     return _number(group, ADMIN_GENERATION) or 0
+
+
+def _present(group: GroupRecord, name: str) -> int | None:
+    """The id of an account, None where it was removed: OpenNebula gives no id twice."""
+    user_id = _number(group, name)
+    return None if user_id == _number(group, ADMIN_GONE) else user_id
 
 
 def _number(group: GroupRecord, name: str) -> int | None:

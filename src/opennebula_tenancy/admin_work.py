@@ -146,7 +146,7 @@ class AdminWork:
 
     def _remove(self, user_id: int) -> None:
         self._calls.remove_user(user_id)
-        self._calls.mark_group(self._group(), admin_mark.UNBOUND)
+        self._calls.mark_group(self._group(), admin_mark.gone(user_id))
 
     def _left(self) -> str:
         """Names what a failed run would leave behind."""

@@ -19,11 +19,12 @@ from opennebula_tenancy.errors import PoolExhausted, SettingsError, Verification
 from opennebula_tenancy.networking_search import find_networking
 from opennebula_tenancy.tenant_search import read_group
 from opennebula_tenancy.vm_search import read_own
+from opennebula_tenancy.vm_waiting import wait_until_settled
 from opennebula_tenancy.waiting import wait_for
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from opennebula_tenancy._wire.records import GroupRecord
     from opennebula_tenancy._wire.template import Vector
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 
 _NO_LEASE = "Cannot get IP/MAC lease"
+_ROUNDS = 4
+"""How often an interface is changed, the first time included, where somebody else is at the machine meanwhile."""
 _NOT_DONE = (-2, -1, -1, -1)
 
 
@@ -95,12 +98,16 @@ class FloatingIps(Converging):
             return vm_id if _labelled(read_own(self._rpc, vm_id, key), label) else None
 
         alias: Vector = {"NETWORK_ID": network, "PARENT": parent.name, "EXTERNAL": "YES", ownership.KEY: label}
-        try:
-            self._rpc.mutate("one.vm.attachnic", vm_id, render({"NIC_ALIAS": alias}), look=look)
-        except WrongState as error:
-            if _NO_LEASE in error.message:
-                raise PoolExhausted(f"network {network} has no address left for VM {vm_id} ({vm.name})") from error
-            raise
+
+        def attach() -> None:
+            try:
+                self._rpc.mutate("one.vm.attachnic", vm_id, render({"NIC_ALIAS": alias}), look=look)
+            except WrongState as error:
+                if _NO_LEASE in error.message:
+                    raise PoolExhausted(f"network {network} has no address left for VM {vm_id} ({vm.name})") from error
+                raise
+
+        self._once_at_rest(vm_id, attach, timeout_s)
         nic = self._attached(vm, key, label, timeout_s)
         return FloatingIp(
             address=nic.ip, internal_address=parent.ip, vm_id=vm_id, nic_id=nic.nic_id, network_id=network
@@ -121,6 +128,9 @@ class FloatingIps(Converging):
     def release(self, vm_id: int, key: str, address: str, *, timeout_s: float) -> None:
         """Take a floating IP from a machine. It being gone already is a success.
 
+        OpenNebula detaches by number, and gives the numbers of what is gone anew: where another run releases the same
+        address and assigns one in the moment between a look and this call, that one is detached.
+
         Args:
             vm_id: The machine.
             key: The key that it carries.
@@ -132,16 +142,18 @@ class FloatingIps(Converging):
             VerificationFailed: The driver could not detach it: the machine still has it.
             WaitTimeout: It is not detached after that time.
         """
+        group = read_group(self._rpc, read_own(self._rpc, vm_id, key).gid)
 
         def held() -> tuple[VmRecord, FloatingIp | None]:
             vm = read_own(self._rpc, vm_id, key)
-            found = _of([vm], read_group(self._rpc, vm.gid))
-            return vm, next((item for item in found if item.address == address), None)
+            return vm, next((item for item in _of([vm], group) if item.address == address), None)
 
-        vm, item = held()
-        if item is None:
-            return
-        self._converge("one.vm.detachnic", vm_id, item.nic_id, look=lambda: None if held()[1] else vm_id)
+        def detach() -> None:
+            _, item = held()
+            if item is not None:
+                self._converge("one.vm.detachnic", vm_id, item.nic_id, look=lambda: None if held()[1] else vm_id)
+
+        self._once_at_rest(vm_id, detach, timeout_s)
 
         def look() -> bool | None:
             now, still = held()
@@ -149,10 +161,22 @@ class FloatingIps(Converging):
                 return None
             if still is not None:
                 why = f" ({now.reason})" if now.reason else ""
-                raise VerificationFailed(f"OpenNebula could not detach {address} from VM {vm_id} ({vm.name}){why}")
+                raise VerificationFailed(f"OpenNebula could not detach {address} from VM {vm_id} ({now.name}){why}")
             return True
 
-        wait_for(look, f"{address} is not detached from VM {vm_id} ({vm.name})", timeout_s=timeout_s)
+        wait_for(look, f"{address} is not detached from VM {vm_id}", timeout_s=timeout_s)
+
+    def _once_at_rest(self, vm_id: int, change: Callable[[], None], timeout_s: float) -> None:
+        """Change the interfaces of a machine, which refuses that while it is on its way from one state to another."""
+        for rounds_left in reversed(range(_ROUNDS)):
+            try:
+                change()
+            except WrongState:
+                now = wait_until_settled(self._rpc, vm_id, timeout_s=timeout_s)
+                if not rounds_left or not (now.status.is_running or now.status.is_off):
+                    raise
+            else:
+                return
 
     def _way(self, vm: VmRecord) -> tuple[int, NicRecord]:
         """The external network, and the interface of a machine that the router reaches."""

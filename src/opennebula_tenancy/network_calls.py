@@ -301,6 +301,16 @@ class NetworkCalls(Converging):
 
         self._rpc.mutate("one.vm.updateconf", vm_id, render({"CONTEXT": values}), MERGE, look=look)
 
+    def set_security_group(self, vm_id: int, nic_id: int, group_id: int, *, present: bool) -> None:
+        """Put a security group on an interface of a machine, or take it off: also one that is gone."""
+
+        def look() -> int | None:
+            vm = VmRecord.parse(self._rpc.read("one.vm.info", vm_id, False))
+            has = any(nic.nic_id == nic_id and group_id in nic.security_groups for nic in vm.nics)
+            return vm_id if has is present else None
+
+        self._converge("one.vm.attachsg" if present else "one.vm.detachsg", vm_id, nic_id, group_id, look=look)
+
     def instantiate(
         self, router: RouterRecord, count: int, template_id: int, name: str, extra: Template
     ) -> RouterRecord:

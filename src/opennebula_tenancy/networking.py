@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from opennebula_tenancy._wire.network_records import NetworkRecord, RouterRecord, SecurityGroupRecord
-    from opennebula_tenancy._wire.vm_records import VmRecord
+    from opennebula_tenancy._wire.vm_records import NicRecord, VmRecord
     from opennebula_tenancy._wire.vm_template_records import VmTemplateRecord
     from opennebula_tenancy.network_spec import NetworkSpec
     from opennebula_tenancy.subnet import Subnet
@@ -76,6 +76,15 @@ class Networking:
     def standing(self, router: RouterRecord) -> tuple[int, ...]:
         """The ids of the machines of a router that have not failed, the oldest first."""
         return tuple(sorted(router.vms - {vm.id for vm in self.failed(router)}))
+
+    def unguarded(self, machine: VmRecord) -> tuple[NicRecord, ...]:
+        """The interfaces of a machine in the network that do not have the security group.
+
+        That of the moment when the machine was made may have been taken away by another run.
+        """
+        network, group = self.network, self.security_group
+        inside = (nic for nic in machine.nics if network is not None and nic.network_id == network.id)
+        return tuple(nic for nic in inside if group is None or group.id not in nic.security_groups)
 
     @property
     def rules(self) -> tuple[SecurityRule, ...]:
@@ -181,6 +190,8 @@ class Networking:
                 yield Change("start", f"VM {vm_id} of {what}", str(machine.status) if machine else "")
             elif spec.dns and (servers := machine.context.get(NAME_SERVERS, "")) != spec.dns:
                 yield Change("set", f"name servers of VM {vm_id} of {what}", servers, spec.dns)
+            elif self.unguarded(machine):
+                yield Change("add", f"security group {self.name}_default to VM {vm_id} of {what}")
         short = spec.instances - len(standing)
         for number, machine in enumerate(self.failed(router)):
             yield Change("replace" if number < short else "delete", f"VM {machine.id} of {what}", str(machine.status))

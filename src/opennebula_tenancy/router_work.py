@@ -23,7 +23,7 @@ from opennebula_tenancy.errors import (
     WaitTimeout,
     WentAway,
 )
-from opennebula_tenancy.network_calls import NetworkCalls, read_network, read_routers, routers_of
+from opennebula_tenancy.network_calls import NetworkCalls, read_network, read_routers, read_security_groups, routers_of
 from opennebula_tenancy.networking import NAME_SERVERS
 from opennebula_tenancy.networking_search import read_machines
 from opennebula_tenancy.router_template import name_servers, router_extra, router_nics
@@ -238,7 +238,7 @@ class RouterWork:
             if not (before and self._spec.is_shared):
                 raise
             raise type(error)(f"{error}; {self._without(router, set(ids) - before)}") from error
-        machines = {vm_id: self._told(vm) for vm_id, vm in machines.items()}
+        machines = {vm_id: self._guarded(held, self._told(vm)) for vm_id, vm in machines.items()}
         router = attrs.evolve(router, vms=frozenset(ids))
         # From here on it is what the tenant has, whatever becomes of the rest: it had one before.
         self._has_taken_over = self._former is not None
@@ -297,6 +297,18 @@ class RouterWork:
         if not wanted or vm.context.get(NAME_SERVERS) == wanted[NAME_SERVERS]:
             return vm
         self._calls.set_context(vm.id, wanted)
+        return wait_until_running(self._rpc, vm.id, timeout_s=self._spec.timeout_s)
+
+    def _guarded(self, held: Networking, vm: VmRecord) -> VmRecord:
+        """A running machine of the router, once the tenant's rules hold for it."""
+        unguarded, group = held.unguarded(vm), held.security_group
+        if group is None or not unguarded:
+            return vm
+        there = {other.id for other in read_security_groups(self._rpc)}
+        for nic in unguarded:
+            self._calls.set_security_group(vm.id, nic.nic_id, group.id, present=True)
+            for gone in set(nic.security_groups) - there:
+                self._calls.set_security_group(vm.id, nic.nic_id, gone, present=False)
         return wait_until_running(self._rpc, vm.id, timeout_s=self._spec.timeout_s)
 
     def _name(self, spec: NetworkSpec) -> str:

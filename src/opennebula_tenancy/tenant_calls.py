@@ -140,6 +140,12 @@ class TenantCalls(Converging):
 
         self._converge("one.acl.addrule", *wanted.params, look=look)
 
+    def withdraw(self, group_id: int, unwanted: AclRule) -> None:
+        """Take a right from a group: the rule that gives this, and no other."""
+        for rule in self.rules(group_id):
+            if rule.params == unwanted.params:
+                self._remove_rule(group_id, rule)
+
     def set_limits(self, group_id: int, quota: GroupQuota, wanted: Quota, known: GroupQuota | None = None) -> None:
         """Set limits in one call, keeping all that are not named as they are at that moment.
 

@@ -11,7 +11,7 @@ from opennebula_tenancy._wire.records import GroupRecord, OwnedRecord
 from opennebula_tenancy._wire.vm_records import VmRecord
 from opennebula_tenancy.admin_calls import AdminCalls
 from opennebula_tenancy.admin_state import observe_admin
-from opennebula_tenancy.errors import BadRequest, Conflict, NotEmpty, NotFound
+from opennebula_tenancy.errors import BadRequest, Conflict, NotEmpty, NotFound, VerificationFailed
 from opennebula_tenancy.network_calls import networks_of, security_groups_of
 from opennebula_tenancy.networking_removal import GONE_S, NetworkRemoval
 from opennebula_tenancy.networking_search import attached_to, find_networking
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from opennebula_tenancy._wire.records import VdcRecord
     from opennebula_tenancy._wire.user_records import UserRecord
     from opennebula_tenancy.networking import Networking
+    from opennebula_tenancy.networking_search import Seen
+    from opennebula_tenancy.tenant_search import Found
 
 
 _T = TypeVar("_T")
@@ -36,6 +38,8 @@ class _Part(Protocol):
     def id(self) -> int: ...
 
 
+_LOOKS = 3
+"""How often a tenant is looked at that another run makes while it is removed."""
 _UNKNOWN_METHOD = -506
 _NOT_DONE = (-2, -1, -1, -1)
 """The filter, the range of ids and the states of all machines that are there."""
@@ -67,6 +71,9 @@ def remove_tenant(
 ) -> None:
     """Remove a tenant, finished or not, and make sure that it is gone.
 
+    Another run may be making it meanwhile. What that has made where it was looked for already is removed as well, as
+    long as it has no VDC any more: with a VDC, it is a tenant that has been made anew.
+
     Args:
         rpc: Calls OpenNebula.
         key: The tenant's key.
@@ -80,16 +87,53 @@ def remove_tenant(
         NotEmpty: The tenant still has members, or objects of theirs. Nothing was removed, or the account of its
             administrator alone, where that has made something at the very last moment.
         WaitTimeout: Something is still there after its time; what was before it is gone, and a later run goes on.
+        VerificationFailed: Another run makes things for the tenant again and again.
     """
+    for _ in range(_LOOKS):
+        if not _remove_found(rpc, key, group_id, progress, terminate_vms=terminate_vms, timeout_s=timeout_s):
+            return
+        if not (left := _left_behind(rpc, key)):
+            return
+        group_id = None
+    raise VerificationFailed(f"another run goes on making the tenant {key}, and has made {left}: run again")
+
+
+def _look(reader: Reader, key: str) -> tuple[Found, Seen]:
+    found = find_tenant(reader, key)
+    # Not by the mark of the group, which an operator may have changed: what it does not name would be left behind.
+    seen = find_networking(reader, _name(found.vdc, found.group, key), key, None, is_new=False)
+    if found.vdc is None and (seen.held.routers or seen.held.network or seen.held.security_group):
+        # Another run may have made the tenant since: its network does not go alone.
+        found = find_tenant(reader, key)
+    return found, seen
+
+
+def _left_behind(reader: Reader, key: str) -> str:
+    """What there is of a tenant that has no VDC. The VDC is made first, and looked for last."""
+    networking = find_networking(reader, key, key, None, is_new=False).held
+    found = find_tenant(reader, key)
+    if found.vdc is not None:
+        return ""
+    parts: list[tuple[str, Iterable[_Part]]] = [
+        ("router", networking.routers),
+        ("network", _some(networking.network)),
+        ("security group", _some(networking.security_group)),
+        ("group", _some(found.group)),
+    ]
+    return ", ".join(f"{noun} {item.id}" for noun, items in parts for item in items)
+
+
+def _remove_found(
+    rpc: Rpc, key: str, group_id: int | None, progress: Progress | None, *, terminate_vms: bool, timeout_s: float
+) -> bool:
+    """Remove what is seen of a tenant at this moment; False when there is nothing."""
     calls, removal = AdminCalls(rpc), NetworkRemoval(rpc, timeout_s)
-    found = find_tenant(rpc, key)
+    found, seen = _look(rpc, key)
     vdc, group = found.vdc, found.group
     if group_id is not None and (group is None or group.id != group_id):
         _refuse_other(rpc, group_id, group, key)
     if group is not None and vdc is None:
         _refuse_stripped(found.vdcs, group)
-    # Not by the mark of the group, which an operator may have changed: what it does not name would be left behind.
-    seen = find_networking(rpc, _name(vdc, group, key), key, None, is_new=False)
     networking = seen.held
     machines = _machines(rpc, group) if group is not None and terminate_vms else ()
     account = observe_admin(rpc, group.name, group, wanted=False).user if group is not None else None
@@ -141,6 +185,7 @@ def remove_tenant(
         if progress is not None:
             progress(Step(networking.name, Change("delete", subject), number, number + len(steps)))
         remove()
+    return number > 0
 
 
 def _remove_group(calls: AdminCalls, reader: Reader, group_id: int) -> None:

@@ -171,6 +171,10 @@ def find_tenant(reader: Reader, key: str, name: str | None = None) -> Found:
             return Found(vdcs, vdc, group, -1)
     groups = read_groups(reader)
     group = group_of(groups, vdcs, key)
+    if group is not None and vdc is None:
+        # Another run may have made both since the VDCs were read. It makes the VDC first.
+        vdcs = read_vdcs(reader)
+        vdc = vdc_of(vdcs, key)
     namesake = next((other for other in groups if other.name == name), None)
     if group is None and namesake is not None:
         raise Conflict(

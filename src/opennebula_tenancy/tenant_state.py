@@ -10,7 +10,7 @@ from opennebula_tenancy import rights, tenant_mark
 from opennebula_tenancy._wire.acl import AclRule
 from opennebula_tenancy.admin_state import observe_admin
 from opennebula_tenancy.difference import Difference, Kind
-from opennebula_tenancy.errors import Conflict, SettingsError
+from opennebula_tenancy.errors import Conflict, NotEmpty, PoolExhausted, SettingsError
 from opennebula_tenancy.group_quota import GroupQuota
 from opennebula_tenancy.network_calls import read_networks
 from opennebula_tenancy.networking_search import find_networking, plan_networking
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 
 _LOOKS = 3
-"""How often a tenant is looked at before it is said to be in conflict with what is there."""
+"""How often a tenant is looked at before it is refused for what is there."""
+_REFUSALS = (Conflict, SettingsError, NotEmpty, PoolExhausted)
 
 
 @attrs.frozen(kw_only=True)
@@ -176,7 +177,7 @@ def observe(reader: Reader, spec: VdcSpec) -> TenantState:
     """Look at everything that a tenant is made of.
 
     The calls of one look are not one moment: where another run for the tenant goes on between them, what it makes may
-    seem to be somebody else's. So a conflict is looked at again.
+    seem to be somebody else's, or to be in the way. So what is to be refused is looked at again.
 
     Args:
         reader: Reads from OpenNebula.
@@ -196,7 +197,7 @@ def observe(reader: Reader, spec: VdcSpec) -> TenantState:
     for _ in range(_LOOKS - 1):
         try:
             return _observe(reader, spec)
-        except Conflict:
+        except _REFUSALS:
             continue
     return _observe(reader, spec)
 

@@ -14,6 +14,7 @@ from opennebula_tenancy.compensation import Compensations
 from opennebula_tenancy.difference import Kind
 from opennebula_tenancy.errors import NotFound, OutcomeUnknown, TenancyError, VerificationFailed
 from opennebula_tenancy.network_work import NetworkWork
+from opennebula_tenancy.networking_search import find_networking
 from opennebula_tenancy.plan import Progress, Step
 from opennebula_tenancy.retreat import Retreat
 from opennebula_tenancy.tenant_calls import TenantCalls
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _TWIN_PAUSE_S = 0.5
 """How long another run for the same tenant is given to come to an end, in seconds."""
+_NETWORK_LEAVES = frozenset({Kind.ROUTER_GONE, Kind.NETWORK_GONE, Kind.SECURITY_GROUP_GONE})
 _AT_ONCE = frozenset({Kind.LIMITS, Kind.NETWORK_SETTINGS, Kind.ROUTER_VMS})
 """Kinds of which one call, or one series of them, mends all there are."""
 
@@ -66,6 +68,7 @@ class TenantWork:
         self._made_vdc: int | None = None
         self._made_group: int | None = None
         self._group_is_ours = False
+        self._opened: int | None = None
 
     def ensure(self) -> TenantState:
         """Make the tenant what the spec asks for, from whatever state it is in.
@@ -98,12 +101,28 @@ class TenantWork:
         if any(rest.kind is not Kind.MARK for rest in after.differences()):
             after = self._once_more()
         finished = self._finish(after)
+        if self._takes_network_away(differences) and self._has_network_again(finished):
+            return self._finish(self._once_more())
         if finished is after or not (state.is_begun or self._undo.shared):
             return finished
         # Another run has had a hand in it, and may have been taking something away until it saw the mark.
         self._retreat.await_others()
         after = observe(self._rpc, self._spec)
         return self._finish(self._once_more()) if after.differences() else after
+
+    def _takes_network_away(self, differences: Iterable[Difference]) -> bool:
+        return self._spec.network is None and any(difference.kind in _NETWORK_LEAVES for difference in differences)
+
+    def _has_network_again(self, state: TenantState) -> bool:
+        """Whether another run has made a network for the tenant until this one wrote that there is none.
+
+        Who reads that mark would not look for it. So it says now that one is to look.
+        """
+        seen = find_networking(self._rpc, self._spec.name, self._spec.key, None, is_new=False).held
+        if state.group is None or not (seen.routers or seen.network or seen.security_group):
+            return False
+        self._calls.mark_group(state.group.id, tenant_mark.UNSETTLED)
+        return True
 
     def _once_more(self) -> TenantState:
         """Mend what another run for the tenant, which was at work beside this one, has left or taken away."""
@@ -163,6 +182,9 @@ class TenantWork:
 
         def grant_use() -> None:
             if (held := network.held.security_group) is not None:
+                if self._opened is not None and self._opened != held.id:  # another run has taken that one away
+                    calls.withdraw(group_id, rights.use_of_security_group(group_id, self._opened, spec.zone))
+                self._opened = held.id
                 self._grant(group_id, rights.use_of_security_group(group_id, held.id, spec.zone))
 
         def set_limits(_: int) -> None:
@@ -267,6 +289,8 @@ class TenantWork:
         else:
             group = next((group for group in groups if group.id == self._made_group), None)
         if group is None:
+            if self._made_group is not None:  # somebody has removed it: OpenNebula takes rules for groups that are gone
+                self._calls.remove_rules(self._made_group)
             return True
         if ownership.carries(group.template, self._spec.key, GROUP_ROLE):
             return False

@@ -50,6 +50,10 @@ class Vdc:
     def set_quota(self, quota: Quota) -> Quota:
         """Change limits. Those that are not named keep what they are.
 
+        OpenNebula writes limits in blocks, those of machines and those of each datastore and network, and has no
+        conditional write: where another process sets limits of one block at the very same moment, one of both may be
+        lost. What is lost before this call has verified its own is an error of it.
+
         Args:
             quota: The limits to change.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from opennebula_tenancy._wire.template import render
 from opennebula_tenancy.converging import MERGE, Converging
-from opennebula_tenancy.errors import NotFound, WrongState
+from opennebula_tenancy.errors import ApiError, NotFound, WrongState
 from opennebula_tenancy.vm_mark import of_phase
 from opennebula_tenancy.vm_search import one_of, vms_of_key
 from opennebula_tenancy.vm_status import LcmState, VmState, VmStatus
@@ -16,6 +16,7 @@ from opennebula_tenancy.vm_waiting import read_vm
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from opennebula_tenancy._wire.template import Template
     from opennebula_tenancy._wire.vm_records import VmRecord
     from opennebula_tenancy.vm_mark import Phase
     from opennebula_tenancy.vm_spec import VmSpec
@@ -64,9 +65,9 @@ class VmCalls(Converging):
         )
         return made
 
-    def set_phase(self, vm_id: int, phase: Phase) -> None:
-        """Write what this library is at with a machine."""
-        wanted = of_phase(phase)
+    def set_phase(self, vm_id: int, phase: Phase, run: str = "") -> None:
+        """Write what this library is at with a machine, and which run is."""
+        wanted = of_phase(phase, run)
         look = self._when(vm_id, lambda vm: wanted.items() <= vm.user_template.items())
         self._rpc.mutate("one.vm.update", vm_id, render(wanted), MERGE, look=look)
 
@@ -74,9 +75,20 @@ class VmCalls(Converging):
         """Give a machine another name."""
         self._rpc.mutate("one.vm.rename", vm_id, name, look=self._when(vm_id, lambda vm: vm.name == name))
 
-    def resize(self, vm_id: int, target: Target) -> None:
-        """Change the cores and the memory of a machine. Where it runs, that has only begun."""
-        text = render({"VCPU": target.vcpu, "CPU": f"{target.cpu:f}", "MEMORY": target.memory_mb})
+    def resize(self, vm_id: int, target: Target, before: Target) -> None:
+        """Change the cores and the memory of a machine. Where it runs, that has only begun.
+
+        Args:
+            vm_id: The machine.
+            target: The size that it is to have.
+            before: The size that it has. What stays is not sent: another run may be changing that.
+        """
+        sizes: Template = {
+            **({"VCPU": target.vcpu} if target.vcpu != before.vcpu else {}),
+            **({"CPU": f"{target.cpu:f}"} if target.cpu != before.cpu else {}),
+            **({"MEMORY": target.memory_mb} if target.memory_mb != before.memory_mb else {}),
+        }
+        text = render(sizes)
         look = self._when(vm_id, target.has_capacity)
         self._rpc.mutate("one.vm.resize", vm_id, text, _NO_OVERCOMMIT_CHECK, look=look)
 
@@ -86,8 +98,12 @@ class VmCalls(Converging):
         look = self._when(vm_id, target.has_disk)
         self._converge("one.vm.diskresize", vm_id, disk_id, str(target.disk_mb), look=look)
 
-    def power_off(self, vm_id: int, *, hard: bool) -> None:
-        """Begin to power off a machine; by its plug also one whose system is about to shut down."""
+    def power_off(self, vm_id: int, *, hard: bool) -> bool:
+        """Begin to power off a machine; by its plug also one whose system is about to shut down.
+
+        Returns:
+            Whether it was done here; False where it was off, or about to be, before.
+        """
 
         def goes_off(vm: VmRecord) -> bool:
             if vm.status != VmStatus(VmState.ACTIVE, LcmState.SHUTDOWN_POWEROFF):
@@ -95,7 +111,13 @@ class VmCalls(Converging):
             return not hard or (vm.history is not None and vm.history[1] == _POWEROFF_HARD)
 
         look = self._when(vm_id, goes_off)
-        self._converge("one.vm.action", "poweroff-hard" if hard else "poweroff", vm_id, look=look)
+        try:
+            self._rpc.mutate("one.vm.action", "poweroff-hard" if hard else "poweroff", vm_id, look=look)
+        except ApiError:
+            if look() is None:
+                raise
+            return False
+        return True
 
     def power_on(self, vm_id: int) -> None:
         """Begin to start a machine that is off, suspended, stopped, undeployed, or lost by its host."""
@@ -106,14 +128,22 @@ class VmCalls(Converging):
         """Reboot a machine. Nothing shows that it was: a lost reply sends it again."""
         self._rpc.mutate("one.vm.action", "reboot-hard" if hard else "reboot", vm_id, look=lambda: None)
 
+    def ask_to_end(self, vm_id: int) -> None:
+        """Begin to terminate a machine. It being gone is a success.
+
+        Raises:
+            WrongState: It is on its way from one state to another (`DispatchManager::terminate`).
+        """
+        self._converge("one.vm.action", "terminate-hard", vm_id, look=self._when_gone(vm_id, is_ending))
+
     def terminate(self, vm_id: int) -> None:
         """Begin to terminate a machine, whatever its state. It being gone is a success.
 
-        A machine that is on its way from one state to another refuses that (`DispatchManager::terminate`), and is
-        recovered by deleting it, as OpenNebula's documentation has it for machines that are stuck.
+        A machine that refuses that on its way from one state to another is recovered by deleting it, as OpenNebula's
+        documentation has it for machines that are stuck.
         """
         try:
-            self._converge("one.vm.action", "terminate-hard", vm_id, look=self._when_gone(vm_id, is_ending))
+            self.ask_to_end(vm_id)
         except WrongState:
             self.delete(vm_id)
 

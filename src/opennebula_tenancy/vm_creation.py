@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import attrs
@@ -22,14 +23,14 @@ from opennebula_tenancy.errors import (
 )
 from opennebula_tenancy.plan import Change, Plan, Step
 from opennebula_tenancy.vm_blueprint import Draft
-from opennebula_tenancy.vm_calls import VmCalls
+from opennebula_tenancy.vm_calls import VmCalls, is_ending
 from opennebula_tenancy.vm_headroom import require_room
 from opennebula_tenancy.vm_mark import Phase, phase_of
 from opennebula_tenancy.vm_origin import other_origin, other_size
 from opennebula_tenancy.vm_removal import remove_vm
 from opennebula_tenancy.vm_search import bearers_of_key, find_home, of_administrators, one_of, vms_of_key
 from opennebula_tenancy.vm_target import Target
-from opennebula_tenancy.vm_waiting import read_vm, wait_until_running
+from opennebula_tenancy.vm_waiting import read_vm, wait_until_done, wait_until_running
 
 
 if TYPE_CHECKING:
@@ -60,11 +61,13 @@ class VmState:
         spec: What is asked for.
         vm: The machine that carries the key, if there is one.
         twins: Others that carry it too, and that no run has finished.
+        ending: Those that carry it still, and that somebody has terminated.
     """
 
     spec: VmSpec
     vm: VmRecord | None
     twins: tuple[VmRecord, ...]
+    ending: tuple[VmRecord, ...] = ()
 
     @property
     def is_finished(self) -> bool:
@@ -137,8 +140,26 @@ def observe_vm(reader: Reader, spec: VmSpec) -> VmState:
             f"VM {other.id} ({other.name}) carries the key {spec.key}, and belongs to user {other.uid}, who is not in "
             f"the group oneadmin: it is not touched. Give it to oneadmin, or take {ownership.KEY} from it"
         )
-    vm = one_of(found, spec.key)
-    return VmState(spec, vm, tuple(twin for twin in found if twin is not vm))
+    ending = tuple(vm for vm in found if is_ending(vm.status))
+    staying = [vm for vm in found if vm not in ending]
+    vm = one_of(staying, spec.key)
+    return VmState(spec, vm, tuple(twin for twin in staying if twin is not vm), ending)
+
+
+def await_vm(rpc: Rpc, spec: VmSpec, *, timeout_s: float) -> VmState:
+    """Read what there is of a machine, once those are gone that somebody has terminated.
+
+    Raises:
+        DuplicateObject: More than one finished machine carries the key.
+        Conflict: One carries it that belongs to somebody of the tenant.
+        WaitTimeout: One is not gone after that time.
+    """
+    state = observe_vm(rpc, spec)
+    for vm in state.ending:
+        # One that fails to end runs on, and is what there is.
+        with contextlib.suppress(EnteredFailureState):
+            wait_until_done(rpc, vm.id, timeout_s=timeout_s)
+    return observe_vm(rpc, spec) if state.ending else state
 
 
 def draft_vm(reader: Reader, state: VmState, allowed: Allowed) -> Blueprint:
@@ -159,7 +180,7 @@ def draft_vm(reader: Reader, state: VmState, allowed: Allowed) -> Blueprint:
     home = find_home(reader, state.spec.vdc)
     blueprint = Draft(reader, state.spec, home, allowed).blueprint()
     # What is removed before makes room that nobody can tell of yet.
-    if not state.leftovers:
+    if not (state.leftovers or state.ending):
         require_room(home.group, blueprint.needs)
     return blueprint
 
@@ -275,6 +296,10 @@ class VmCreation:
         """Finish a machine that another run has begun: that run may be at it still, so that only a failure ends it."""
         try:
             return self._finish(vm.id, blueprint)
+        except VerificationFailed as error:
+            raise VerificationFailed(
+                f"{error}: another run asked for the same key otherwise, and it is left"
+            ) from error
         except _FAILED:
             undo.before(lambda: f"VM {vm.id} ({vm.name})", lambda: self._take_back(vm.id))
             raise
@@ -328,5 +353,5 @@ class VmCreation:
         return True
 
     def _remove(self, vm_id: int) -> None:
-        remove_vm(self._rpc, vm_id, self._spec.key, timeout_s=_REMOVAL_S)
+        remove_vm(self._rpc, vm_id, self._spec.key, timeout_s=_REMOVAL_S, unfinished=True)
         self._gone.add(vm_id)

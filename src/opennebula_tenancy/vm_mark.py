@@ -27,6 +27,8 @@ class Phase(enum.StrEnum):
     """Nothing."""
     RESIZING = "resizing"
     """It ran, and is powered off to be resized: it is to run again."""
+    OFF = "off"
+    """Someone wanted it off while it was being resized: it stays off."""
 
 
 def of_new(key: str) -> Mapping[str, str]:
@@ -34,15 +36,29 @@ def of_new(key: str) -> Mapping[str, str]:
     return {**ownership.mark(key, VM_ROLE), **of_phase(Phase.CREATING)}
 
 
-def of_phase(phase: Phase) -> Mapping[str, str]:
-    """What a machine gets when another phase begins."""
-    return {PHASE: phase.value}
+def of_phase(phase: Phase, run: str = "") -> Mapping[str, str]:
+    """What a machine gets when another phase begins.
+
+    Args:
+        phase: The phase.
+        run: Names the run that begins it, where two may be at it.
+    """
+    return {PHASE: f"{phase.value} {run}".rstrip()}
 
 
 def phase_of(vm: VmRecord) -> Phase:
     """The phase of a machine. One that says nothing, or nothing known, is ready: the phase that risks nothing."""
-    text = vm.user_template.get(PHASE)
+    text = _words(vm)[0]
     return Phase(text) if text in set(Phase) else Phase.READY
+
+
+def is_resized_by(vm: VmRecord, run: str) -> bool:
+    """Whether a run was the last one to begin a resizing of a machine, and nobody has ended that since."""
+    return phase_of(vm) is Phase.RESIZING and _words(vm)[2] == run
+
+
+def _words(vm: VmRecord) -> tuple[str, str, str]:
+    return vm.user_template.get(PHASE, "").partition(" ")
 
 
 def is_marked(vm: VmRecord) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from typing import TYPE_CHECKING
 
 from opennebula_tenancy.compensation import Compensations
@@ -18,12 +19,12 @@ from opennebula_tenancy.errors import (
 from opennebula_tenancy.plan import Progress, Step
 from opennebula_tenancy.vm_calls import VmCalls
 from opennebula_tenancy.vm_headroom import require_capacity, require_quota
-from opennebula_tenancy.vm_mark import Phase, phase_of
+from opennebula_tenancy.vm_mark import Phase, is_resized_by, phase_of
 from opennebula_tenancy.vm_restoration import VmRestoration, is_being_resized
 from opennebula_tenancy.vm_search import read_own
 from opennebula_tenancy.vm_status import VmState
-from opennebula_tenancy.vm_target import Target
-from opennebula_tenancy.vm_waiting import read_vm, wait_until, wait_until_running, wait_until_settled
+from opennebula_tenancy.vm_target import Target, is_changed
+from opennebula_tenancy.vm_waiting import wait_until, wait_until_running, wait_until_settled
 
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ log = logging.getLogger("opennebula_tenancy")
 
 POWEROFF_S = 60.0
 """How long a machine's system may take to shut down before its plug is pulled, in seconds, unless the caller says."""
+_ROUNDS = 4
+"""How often a run begins, the first time included, where somebody changes the machine meanwhile."""
 _RESIZABLE = frozenset({VmState.POWEROFF, VmState.UNDEPLOYED})
 """The states, besides RUNNING, in which both capacity and disks can be changed."""
 
@@ -81,10 +84,14 @@ class VmResize:
         self._overcommit = overcommit
         self._timeout_s = timeout_s
         self._progress = progress
-        self._way_back = VmRestoration(rpc, vm_id, key, timeout_s=timeout_s)
+        self._run = secrets.token_hex(8)
+        self._way_back = VmRestoration(rpc, vm_id, key, self._run, timeout_s=timeout_s)
 
     def run(self, vm: VmRecord | None = None) -> VmRecord:
         """Bring the machine to the size, and to where it was powered.
+
+        Another run may be at the same machine, and somebody may power it on or off: where that was in the way of a
+        step, it begins anew from what there is by then. Of two runs for different sizes, the later one wins.
 
         Args:
             vm: The machine as it was read a moment ago, if it was.
@@ -104,28 +111,69 @@ class VmResize:
         if not vm.status.stays and (self._is_on_its_way(vm) or not Target.of(vm, self._size).is_met(vm)):
             vm = wait_until_settled(self._rpc, self._id, timeout_s=self._timeout_s)
         target = Target.of(vm, self._size)
-        interrupted = phase_of(vm) is Phase.RESIZING
-        if target.is_met(vm) and not interrupted:
+        if target.is_met(vm) and phase_of(vm) is not Phase.RESIZING:
             return vm
         self._check(vm, target)
         self._tell(vm, target)
-        if vm.status.is_running and self._live:
-            vm = self._while_running(vm, target)
+        # What was looked up took some calls: the way back leads to what is there now.
+        self._vm = read_own(self._rpc, self._id, self._key)
         with Compensations() as undo:
-            if vm.status.is_running and not target.is_met(vm):
-                interrupted = True
-                vm = self._turn_off(vm, undo)
-            vm = self._change(vm, target, undo)
-            if interrupted and not vm.status.is_running:
-                vm = self._turn_on(vm)
-            if not target.is_met(vm):
-                left = "; ".join(map(str, target.changes(vm)))
-                raise VerificationFailed(
-                    f"OpenNebula accepted every call for VM {vm.id} ({vm.name}), yet would: {left}"
-                )
-        if interrupted:
+            self._converge(undo)
+        if phase_of(self._vm) is Phase.RESIZING and (not self._claimed or is_resized_by(self._vm, self._run)):
             self._calls.set_phase(self._id, Phase.READY)
-        return vm
+        return self._vm
+
+    def _converge(self, undo: Compensations) -> None:
+        """Bring the machine to the size, once more wherever somebody has changed it meanwhile."""
+        in_vain = 0
+        for rounds_left in reversed(range(_ROUNDS)):
+            began = Target.of(self._vm)
+            try:
+                self._bring(undo)
+            except (WrongState, EnteredFailureState) as error:
+                if not self._was_disturbed(error) or not rounds_left:
+                    raise
+            else:
+                if self._is_met:
+                    return
+                # Once, another run may have put back in between what this one changed.
+                in_vain += Target.of(self._vm) == began
+                if in_vain > 1:
+                    break
+        left = "; ".join(map(str, self._target.changes(self._vm)))
+        what = f"VM {self._vm.id} ({self._vm.name})"
+        raise VerificationFailed(f"OpenNebula accepted every call for {what}, yet would: {left}")
+
+    def _was_disturbed(self, error: WrongState | EnteredFailureState) -> bool:
+        """Whether the machine is not as it was when the last step was begun, by the hand of somebody else."""
+        seen = self._vm
+        self._vm = now = wait_until_settled(self._rpc, self._id, timeout_s=self._timeout_s)
+        if now.status.has_failed:
+            return False
+        if self._claimed and not is_resized_by(now, self._run):
+            return True
+        # A driver that fails leaves a reason.
+        return is_changed(now, seen) or (isinstance(error, EnteredFailureState) and now.reason == seen.reason)
+
+    @property
+    def _target(self) -> Target:
+        """The size that the machine is to come to from where it is."""
+        try:
+            return Target.of(self._vm, self._size)
+        except SettingsError as error:
+            what = f"VM {self._vm.id} ({self._vm.name})"
+            raise VerificationFailed(
+                f"the disk of {what} cannot come to {self._size.disk_mb} MB any more: somebody has changed it "
+                "meanwhile, such as a run for another size"
+            ) from error
+
+    @property
+    def _is_met(self) -> bool:
+        return self._target.is_met(self._vm)
+
+    @property
+    def _claimed(self) -> bool:
+        return self._way_back.claimed
 
     @staticmethod
     def _is_on_its_way(vm: VmRecord) -> bool:
@@ -153,85 +201,114 @@ class VmResize:
 
     # The way there
 
-    def _while_running(self, vm: VmRecord, target: Target) -> VmRecord:
+    def _bring(self, undo: Compensations) -> None:
+        """Bring the machine to the size from where it is, and let it run again where it did."""
+        if self._vm.status.is_running and self._live:
+            self._while_running(undo)
+        if self._vm.status.is_running and not self._is_met:
+            self._turn_off(undo)
+        elif phase_of(self._vm) is Phase.RESIZING and not self._vm.status.is_running:
+            self._claim(undo)
+        self._change(undo)
+        if self._claimed and not self._vm.status.is_running and phase_of(self._vm) is not Phase.OFF:
+            self._turn_on()
+
+    def _while_running(self, undo: Compensations) -> None:
         """Change what can be changed while the machine runs.
 
         Whether it can is the server's to say: it knows its driver, and asks the tenant's limits first.
         """
         try:
-            with Compensations() as undo:
-                return self._change(vm, target, undo)
+            self._change(undo)
         except WrongState:
-            return read_vm(self._rpc, self._id)
+            self._vm = read_own(self._rpc, self._id, self._key)
 
-    def _change(self, vm: VmRecord, target: Target, undo: Compensations) -> VmRecord:
+    def _change(self, undo: Compensations) -> None:
         """Change what differs. The disk comes last: it cannot shrink back."""
-        if not target.has_capacity(vm):
-            vm = self._change_capacity(vm, target, undo)
-        if not target.has_disk(vm) and target.has_capacity(vm):
-            vm = self._grow(vm, target, undo)
-        return vm
+        if not self._target.has_capacity(self._vm):
+            self._change_capacity(undo)
+        if not self._target.has_disk(self._vm) and self._target.has_capacity(self._vm):
+            self._grow(undo)
 
-    def _change_capacity(self, vm: VmRecord, target: Target, undo: Compensations) -> VmRecord:
+    def _change_capacity(self, undo: Compensations) -> None:
         """Change cores and memory; a driver that fails to do so while the machine runs leaves them as they are."""
-        before, back = Target.of(vm), self._way_back
-        with undo.making(lambda: back.capacity_left(before, target), lambda: back.capacity(before)):
-            self._calls.resize(self._id, target)
-        return self._at_rest(vm)
+        before, target, back = Target.of(self._vm), self._target, self._way_back
+        with undo.making(lambda: back.capacity_left(before, target), lambda: back.capacity(before, target)):
+            self._calls.resize(self._id, target, before)
+        self._vm = self._at_rest()
 
-    def _grow(self, vm: VmRecord, target: Target, undo: Compensations) -> VmRecord:
-        before, back = Target.of(vm), self._way_back
+    def _grow(self, undo: Compensations) -> None:
+        before, target, back = Target.of(self._vm), self._target, self._way_back
         try:
-            with undo.making(lambda: back.disk_left(before, target), lambda: back.disk(before)):
+            with undo.making(lambda: back.disk_left(before, target), lambda: back.disk(before, target)):
                 self._calls.grow_disk(self._id, target)
         except NotAuthorized as error:
             # The refusal for want of quota does not speak of it (VirtualMachineAPI::disk_resize).
             error.add_note("OpenNebula refuses so also where a limit on disks leaves no room.")
             raise
-        vm = self._at_rest(vm)
-        if not target.has_disk(vm):
+        self._vm = vm = self._at_rest()
+        if before.has_disk(vm):
             because = f": {vm.reason}" if vm.reason else ""
             raise VerificationFailed(
                 f"disk {target.disk_id} of VM {vm.id} ({vm.name}) has {before.disk_mb} MB still, "
                 f"not {target.disk_mb} MB{because}"
             )
+
+    def _at_rest(self) -> VmRecord:
+        """The machine when its change is over: where it was powered, or where somebody has powered it meanwhile."""
+        vm = wait_until_settled(self._rpc, self._id, timeout_s=self._timeout_s)
+        if vm.status.has_failed:
+            raise EnteredFailureState(
+                f"VM {vm.id} ({vm.name}) is in the state {vm.status}: {vm.reason or 'it says no more'}"
+            )
         return vm
 
-    def _at_rest(self, vm: VmRecord) -> VmRecord:
-        """The machine when it is back in the state that its change began in."""
-        running = vm.status.is_running
-        return wait_until(
-            self._rpc,
-            self._id,
-            lambda now: now.status.is_running if running else now.status.state == vm.status.state,
-            f"{vm.status} again",
-            timeout_s=self._timeout_s,
-        )
+    def _claim(self, undo: Compensations) -> None:
+        """Mark the machine as one that is to run again, and this run as the one that sees to that.
 
-    def _turn_off(self, vm: VmRecord, undo: Compensations) -> VmRecord:
+        The next run reads it, should this one end before the machine runs again.
+        """
+        if not self._claimed:
+            undo.before(self._way_back.power_left, self._way_back.power)
+        self._way_back.claimed = True
+        self._calls.set_phase(self._id, Phase.RESIZING, self._run)
+
+    def _turn_off(self, undo: Compensations) -> None:
         """Power the machine off: by its own system, and by its plug where that does not do so in its time."""
-        undo.before(self._way_back.power_left, lambda: self._way_back.power(vm))
-        # The next run reads here that it was running, should this one end before it runs again.
-        self._calls.set_phase(self._id, Phase.RESIZING)
+        self._claim(undo)
         if not self._hard:
             try:
-                return self._power_off(vm, hard=False, timeout_s=self._poweroff_timeout_s)
+                self._power_off(hard=False, timeout_s=self._poweroff_timeout_s)
             except (EnteredFailureState, WaitTimeout) as error:
+                now = read_own(self._rpc, self._id, self._key)
+                if isinstance(error, EnteredFailureState) and is_changed(now, self._vm):
+                    raise
+                self._vm = now
                 log.info("its plug is pulled: %s", error)
-                vm = read_vm(self._rpc, self._id)
-        return self._power_off(vm, hard=True, timeout_s=self._timeout_s)
+            else:
+                return
+        self._power_off(hard=True, timeout_s=self._timeout_s)
 
-    def _power_off(self, vm: VmRecord, *, hard: bool, timeout_s: float) -> VmRecord:
-        asked, self._way_back.goes_off = self._way_back.goes_off, True
+    def _power_off(self, *, hard: bool, timeout_s: float) -> None:
+        before, asked = self._vm, self._way_back.off_from
+        self._way_back.off_from = before
         try:
-            self._calls.power_off(self._id, hard=hard)
+            ours = self._calls.power_off(self._id, hard=hard)
         except ApiError:
-            self._way_back.goes_off = asked
+            self._way_back.off_from = asked
             raise
-        return wait_until(
-            self._rpc, self._id, lambda now: now.status.is_off, "powered off", timeout_s=timeout_s, before=vm
+        self._vm = wait_until(
+            self._rpc, self._id, lambda now: now.status.is_off, "powered off", timeout_s=timeout_s, before=before
         )
+        if not ours and asked is None and phase_of(before) is not Phase.RESIZING:
+            # Somebody was faster, and it is not this run's to start it again.
+            self._way_back.claimed = False
+            self._calls.set_phase(self._id, Phase.READY)
+            self._vm = read_own(self._rpc, self._id, self._key)
 
-    def _turn_on(self, vm: VmRecord) -> VmRecord:
+    def _turn_on(self) -> None:
         self._calls.power_on(self._id)
-        return wait_until_running(self._rpc, self._id, timeout_s=self._timeout_s, before=vm)
+        self._vm = wait_until_running(self._rpc, self._id, timeout_s=self._timeout_s, before=self._vm)
+        if phase_of(self._vm) is Phase.OFF:
+            # Someone wanted it off just before it was started.
+            self._power_off(hard=self._hard, timeout_s=self._timeout_s)

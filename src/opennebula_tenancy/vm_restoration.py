@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from opennebula_tenancy.errors import EnteredFailureState, VerificationFailed, WentAway
 from opennebula_tenancy.vm_calls import VmCalls
-from opennebula_tenancy.vm_mark import Phase
+from opennebula_tenancy.vm_mark import Phase, is_resized_by, phase_of
 from opennebula_tenancy.vm_search import read_own
 from opennebula_tenancy.vm_status import LcmState, VmStatus
 from opennebula_tenancy.vm_target import Target
@@ -33,55 +33,60 @@ class VmRestoration:
     """The way back to a former size and to running, and what is left where that does not succeed.
 
     All of it has one deadline, that begins with the first step. A machine that is gone meanwhile has nothing left of
-    what was done to it.
+    what was done to it. What another run, or somebody, has changed since is theirs, and stays.
 
     Args:
         rpc: Calls OpenNebula.
         vm_id: The machine.
         key: The key that it has to carry.
+        run: Names the run that it is the way back of.
         timeout_s: How many seconds all of it may take.
 
     Attributes:
-        goes_off: Whether it was asked to go off, and may still be about to.
+        claimed: Whether the run has marked it as one that is to run again.
+        off_from: The machine as it was when it was asked to go off, as it may still be about to; None where it was not.
     """
 
-    def __init__(self, rpc: Rpc, vm_id: int, key: str, *, timeout_s: float) -> None:
+    def __init__(self, rpc: Rpc, vm_id: int, key: str, run: str, *, timeout_s: float) -> None:
         self._rpc = rpc
         self._calls = VmCalls(rpc)
         self._id = vm_id
         self._key = key
+        self._run = run
         self._timeout_s = timeout_s
         self._ends_s: float | None = None
         self._seen: VmRecord | None = None
-        self.goes_off = False
+        self.claimed = False
+        self.off_from: VmRecord | None = None
 
-    def capacity(self, before: Target) -> None:
-        """Give the machine its cores and its memory back."""
+    def capacity(self, before: Target, target: Target) -> None:
+        """Give the machine its cores and its memory back, where it has those that this run gave it."""
         with contextlib.suppress(WentAway):
-            vm = self._look()
-            if before.has_capacity(vm):
+            if not target.has_capacity(vm := self._look()) or self._is_another_s(vm):
                 return
             vm = self._settled()
-            if not before.has_capacity(vm):
-                self._calls.resize(self._id, before)
+            if target.has_capacity(vm):
+                self._calls.resize(self._id, before, target)
                 vm = self._settled()
-            if not before.has_capacity(vm):
-                raise VerificationFailed(f"VM {self._id} ({vm.name}) did not get its former size back")
+                if not before.has_capacity(vm):
+                    raise VerificationFailed(f"VM {self._id} ({vm.name}) did not get its former size back")
 
-    def disk(self, before: Target) -> None:
+    def disk(self, before: Target, target: Target) -> None:
         """Make sure that the disk has not grown: it does not shrink."""
         with contextlib.suppress(WentAway):
             vm = self._look()
             if vm.status.is_active and vm.status.lcm_state in _GROWING:
                 vm = self._settled()
-            if not before.has_disk(vm):
+            if target.has_disk(vm):
                 raise VerificationFailed(f"disk {before.disk_id} of VM {vm.id} ({vm.name}) has grown already")
 
-    def power(self, before: VmRecord) -> None:
-        """Let the machine run again."""
+    def power(self) -> None:
+        """Let the machine run again, unless another run sees to that by now, or someone wanted it off."""
         with contextlib.suppress(WentAway):
-            self._look()
-            if self.goes_off:
+            vm = self._look()
+            if not self.claimed or phase_of(vm) is Phase.OFF or self._is_another_s(vm):
+                return
+            if self.off_from is not None:
                 # What was asked for may still be to come: a machine is shown to run until it has begun to go off.
                 with contextlib.suppress(EnteredFailureState):
                     self._seen = wait_until(
@@ -90,7 +95,7 @@ class VmRestoration:
                         lambda now: now.status.is_off,
                         "powered off",
                         timeout_s=self._left_s,
-                        before=before,
+                        before=self.off_from,
                     )
             if not (vm := self._settled()).status.is_running:
                 self._calls.power_on(self._id)
@@ -131,6 +136,9 @@ class VmRestoration:
         return "" if vm is None or vm.status.stays else f" ({vm.status})"
 
     # Looking
+
+    def _is_another_s(self, vm: VmRecord) -> bool:
+        return phase_of(vm) is Phase.RESIZING and not is_resized_by(vm, self._run)
 
     @property
     def _left_s(self) -> float:

@@ -92,6 +92,11 @@ class Target:
         return tuple(Change(*row) for row, unchanged in zip(rows, same, strict=False) if not unchanged)
 
 
+def is_changed(now: VmRecord, seen: VmRecord) -> bool:
+    """Whether a machine is in another state, of another size, or has other interfaces than when it was seen."""
+    return (now.status, Target.of(now), now.nics) != (seen.status, Target.of(seen), seen.nics)
+
+
 def _refuse_disk(vm: VmRecord, disk: DiskRecord | None, size: VmSize) -> None:
     if size.disk_mb is None:
         return

@@ -10,16 +10,16 @@ from opennebula_tenancy.floating_ip import FloatingIp, FloatingIps
 from opennebula_tenancy.turns import Turns
 from opennebula_tenancy.vm import Vm
 from opennebula_tenancy.vm_calls import VmCalls
-from opennebula_tenancy.vm_creation import VmCreation, draft_vm, observe_vm
+from opennebula_tenancy.vm_creation import VmCreation, await_vm, draft_vm, observe_vm
 from opennebula_tenancy.vm_figures import VmFigures
 from opennebula_tenancy.vm_mark import Phase, phase_of
+from opennebula_tenancy.vm_power import VmPower
 from opennebula_tenancy.vm_removal import remove_vm
 from opennebula_tenancy.vm_resize import POWEROFF_S, VmResize
 from opennebula_tenancy.vm_search import find_home, of_administrators, read_own, read_vms
 from opennebula_tenancy.vm_size import VmUsage
 from opennebula_tenancy.vm_spec import PROVIDERS
 from opennebula_tenancy.vm_target import sized_disk
-from opennebula_tenancy.vm_waiting import wait_until, wait_until_running
 
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Vms:
     def __init__(self, rpc: Rpc) -> None:
         self._rpc = rpc
         self._calls = VmCalls(rpc)
+        self._power = VmPower(rpc)
         self._floating_ips = FloatingIps(rpc)
         self._turns = Turns()
 
@@ -106,13 +107,14 @@ class Vms:
             EnteredFailureState: It failed: the message has OpenNebula's reason. It is removed again if it was new.
             WaitTimeout: It does not run after that time, and why no host takes it; likewise.
             VerificationFailed: It runs, and is not what was asked for; likewise.
+            WentAway: Somebody terminated it while it was made; the next run makes it anew.
             DuplicateObject: More than one finished machine carries the key.
             Conflict: The machine with the key belongs to somebody of the tenant, who took it over or wrote the key on
-                it; it was not touched.
+                it; or another run has just finished it otherwise. It was not touched.
             RollbackIncomplete: One of these, and something is left behind: it says what.
         """
         with self._turns.take(spec.key):
-            state = observe_vm(self._rpc, spec)
+            state = await_vm(self._rpc, spec, timeout_s=timeout_s)
             vm = state.vm
             if vm is None or not state.is_finished:
                 creation = VmCreation(
@@ -142,7 +144,7 @@ class Vms:
             if vm.name != spec.name:
                 self._calls.rename(vm.id, spec.name)
             for twin, _ in state.leftovers:
-                remove_vm(self._rpc, twin.id, spec.key, timeout_s=timeout_s)
+                remove_vm(self._rpc, twin.id, spec.key, timeout_s=timeout_s, unfinished=True)
             return Vm(resized.id, spec.name, spec.key, resized.gid, self)
 
     def get(self, vm_id: int) -> Vm:
@@ -235,6 +237,11 @@ class Vms:
         powered off for it where it cannot. When a step fails, its size and its power are restored; a run that was
         interrupted is taken up where it stopped, and a machine that was running runs afterwards.
 
+        Two processes may do this at once: to the same size both succeed. Of two sizes one is there in the end, and a
+        run whose disk was outgrown fails. Where the other one changes cores or memory in the moment between a look and
+        a call, a run that fails gives the size of that look back. Whoever powers the machine off or on meanwhile is
+        heeded.
+
         Args:
             vm_id: The machine.
             size: The size; what is not named stays as it is.
@@ -255,7 +262,8 @@ class Vms:
             QuotaExceeded: The tenant's limits leave no room for it; it is as it was.
             EnteredFailureState: The machine failed on its way; it is as it was.
             WaitTimeout: It did not come to rest, or a step was not over in time: likewise.
-            VerificationFailed: OpenNebula accepted every call, and the machine did not come to the size; likewise.
+            VerificationFailed: OpenNebula accepted every call, and the machine did not come to the size; or somebody
+                has grown its disk beyond that meanwhile. Likewise.
             RollbackIncomplete: One of these, and it is not as it was: it says how.
             WentAway: There is no such machine, or it was terminated.
             Conflict: It does not carry the key.
@@ -278,22 +286,12 @@ class Vms:
     def power_off(self, vm_id: int, *, key: str, hard: bool = False, timeout_s: float = _RUNNING_S) -> None:
         """Power off a machine; see `Vm.power_off`."""
         with self._turns.take(key):
-            vm = read_own(self._rpc, vm_id, key)
-            if not vm.status.is_off:
-                self._calls.power_off(vm_id, hard=hard)
-                wait_until(
-                    self._rpc, vm_id, lambda now: now.status.is_off, "powered off", timeout_s=timeout_s, before=vm
-                )
-            self._end_resizing(vm)
+            self._power.off(vm_id, key, hard=hard, timeout_s=timeout_s)
 
     def power_on(self, vm_id: int, *, key: str, timeout_s: float = _RUNNING_S) -> None:
         """Start a machine; see `Vm.power_on`."""
         with self._turns.take(key):
-            vm = read_own(self._rpc, vm_id, key)
-            if not vm.status.is_running:
-                self._calls.power_on(vm_id)
-                wait_until_running(self._rpc, vm_id, timeout_s=timeout_s, before=vm)
-            self._end_resizing(vm)
+            self._power.on(vm_id, key, timeout_s=timeout_s)
 
     def reboot(self, vm_id: int, *, key: str, hard: bool = False) -> None:
         """Reboot a machine; see `Vm.reboot`."""
@@ -325,11 +323,6 @@ class Vms:
         """
         with self._turns.take(key):
             remove_vm(self._rpc, vm_id, key, timeout_s=timeout_s if wait else None)
-
-    def _end_resizing(self, vm: VmRecord) -> None:
-        """Forget that an interrupted resizing would start it again: its power is as someone wanted it since."""
-        if phase_of(vm) is Phase.RESIZING:
-            self._calls.set_phase(vm.id, Phase.READY)
 
     def _marked(self, vdc: int | None) -> tuple[VmRecord, ...]:
         return tuple(vm for vm in read_vms(self._rpc) if vdc in {None, vm.gid})

@@ -2,7 +2,10 @@
 
 import os
 
+import pytest
+
 import opennebula_tenancy as ont
+from opennebula_tenancy import waiting
 from opennebula_tenancy.emulator import FaultKind
 
 
@@ -23,6 +26,17 @@ def patience(*kinds: FaultKind) -> ont.Timeout:
 
 THOROUGH = "THOROUGH" in os.environ
 """Whether every kind of fault hits every call: what otherwise takes turns."""
+
+
+def wait_without_time(patch: pytest.MonkeyPatch) -> None:
+    """Let time pass where the library waits, and there alone: no wait ends sooner on a busy machine."""
+    passed_s = [0.0]
+
+    def sleep(seconds: float) -> None:
+        passed_s[0] += seconds
+
+    patch.setitem(waiting.wait_for.__kwdefaults__, "sleep", sleep)
+    patch.setitem(waiting.wait_for.__kwdefaults__, "clock", lambda: passed_s[0])
 
 
 def ways_to_lose_a_server(index: int) -> tuple[FaultKind, ...]:

@@ -48,6 +48,8 @@ _Names = dict[tuple[str, str], str]
 def snapshot(server: Emulator) -> dict[str, Any]:
     """Everything in the pools, with the ids of what is made and unmade replaced by names."""
     pools = _pools(server)
+    for template in pools["one.grouppool.info"].iterfind("GROUP/TEMPLATE"):
+        _forget_gone(template)
     groups = {item.findtext("ID"): item.findtext("NAME") for item in pools["one.grouppool.info"].iter("GROUP")}
     names = {
         (_MADE[item.tag], item.findtext("ID") or ""): item.findtext("NAME") or ""
@@ -82,6 +84,15 @@ def _pools(server: Emulator) -> dict[str, ET.Element]:
         assert ok, value
         pools[method] = ET.fromstring(value)
     return pools
+
+
+def _forget_gone(template: ET.Element) -> None:
+    """As if a group had never named the account that it says is gone."""
+    if (gone := template.find("TENANCY_ADMIN_GONE")) is not None:
+        template.remove(gone)
+        for name in ("TENANCY_ADMIN_ID", "TENANCY_ADMIN_READY"):
+            if (named := template.find(name)) is not None and named.text == gone.text:
+                named.text = "none"
 
 
 def _rule(item: ET.Element, groups: dict[str | None, str | None], names: _Names) -> str:

@@ -90,8 +90,10 @@ def shot(server: Emulator) -> dict[str, Any]:
         found = {part.tag: part.text for part in item.iterfind("TEMPLATE/*")}
         for name in ("TOKEN_PASSWORD", "TENANCY_ADMIN_AFTER", "TENANCY_ADMIN_GENERATION", "TENANCY_VDC_ID"):
             found.pop(name, None)
+        gone = found.pop("TENANCY_ADMIN_GONE", None)
         for name in ("TENANCY_ADMIN_ID", "TENANCY_ADMIN_READY"):
-            found[name] = users.get(found.get(name), found.get(name, "none"))
+            value = found.get(name, "none")
+            found[name] = "none" if value == gone else users.get(value, value)
         return {name: value for name, value in found.items() if value != "none"}
 
     def rule(text: str) -> str:

@@ -15,7 +15,7 @@ from opennebula_tenancy import vm_waiting, waiting
 from opennebula_tenancy.emulator import Emulator, Fault, FaultKind
 from opennebula_tenancy.emulator.networks import NetworkState, VirtualNetwork
 from tenants.networks import KEY, PROVIDER, SSH, connect, network, new_server, tenant
-from tenants.pace import DELAY_S, THOROUGH, patience
+from tenants.pace import DELAY_S, THOROUGH, patience, wait_without_time
 from tenants.raw import Raw
 from tenants.snapshot import marked, snapshot
 
@@ -343,8 +343,11 @@ class TestRouterThatDoesNotRun:
 
     @pytest.mark.parametrize("trouble", TROUBLES)
     @pytest.mark.parametrize(("name", "spec"), [("create", SPEC), ("add", SPEC), ("change", CHANGED)])
-    def test_is_an_error_and_no_leftover(self, name: str, spec: ont.VdcSpec, trouble: str) -> None:
+    def test_is_an_error_and_no_leftover(
+        self, name: str, spec: ont.VdcSpec, trouble: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         begin, kind, reason = TROUBLES[trouble]
+        wait_without_time(monkeypatch)
         with staged(name) as stage:
             begin(stage.server)
             error = stage.run(operate=_hurried(spec, trouble))
@@ -361,7 +364,8 @@ class TestRouterThatDoesNotRun:
             assert stage.is_as_asked()
 
     @pytest.mark.parametrize("name", ["create", "add"])
-    def test_and_does_not_go_away_either_is_listed(self, name: str) -> None:
+    def test_and_does_not_go_away_either_is_listed(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        wait_without_time(monkeypatch)
         with staged(name) as stage:
             before = stage.left()
             stage.server.cloud.driver_actions.fail("cancel")

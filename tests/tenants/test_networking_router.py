@@ -11,6 +11,7 @@ from opennebula_tenancy.emulator import Emulator, Fault, FaultKind
 from opennebula_tenancy.emulator.vms import VirtualMachine
 from opennebula_tenancy.emulator.vmstates import LcmState
 from tenants.networks import connect, gate, mutations, network, new_server, router_machines, tenant
+from tenants.pace import wait_without_time
 from tenants.raw import Raw
 from tenants.snapshot import snapshot
 
@@ -140,8 +141,9 @@ class TestLostMachine:
         assert set(before.vm_ids[1:]) <= set(gate(vdc).vm_ids)
 
     def test_whose_host_does_not_answer_is_replaced_when_the_time_is_over(
-        self, cloud: ont.Cloud, server: Emulator
+        self, cloud: ont.Cloud, server: Emulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        wait_without_time(monkeypatch)
         vdc = cloud.vdcs.ensure(spec(timeout_s=0.3))
         before = gate(vdc)
         lose(server, before.vm_ids[0])

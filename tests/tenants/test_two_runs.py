@@ -9,7 +9,7 @@ import pytest
 
 import opennebula_tenancy as ont
 from opennebula_tenancy.emulator import Emulator
-from tenants.networks import PROVIDER, connect, new_server, tenant
+from tenants.networks import PROVIDER, connect, network, new_server, tenant
 from tenants.pace import THOROUGH
 from tenants.raw import Raw
 from tenants.snapshot import snapshot
@@ -18,7 +18,9 @@ from tenants.turns import Hear, Turns
 
 FULL = tenant(admin=True)
 BARE = attrs.evolve(FULL, network=None, admin=None, external_networks=(PROVIDER,))
-MEETINGS = 30
+FIXED = attrs.evolve(FULL, network=network(subnet="10.44.0.0/24"))
+PAIR = attrs.evolve(FULL, network=network(instances=2))
+MEETINGS = 15
 """At how many of the points where they can meet two runs do, unless all are asked for."""
 
 
@@ -62,7 +64,7 @@ def calls_of(before: Before, spec: ont.VdcSpec) -> int:
 
 
 @pytest.mark.timeout(3600 if THOROUGH else 120)
-@pytest.mark.parametrize("spec", [BARE, FULL], ids=["bare", "full"])
+@pytest.mark.parametrize("spec", [BARE, FULL, FIXED, PAIR], ids=["bare", "full", "fixed subnet", "two routers"])
 @pytest.mark.parametrize("before", [nothing, vdc_alone, group_gone, removed])
 def test_two_runs_make_one_tenant_wherever_they_meet(
     before: Before, spec: ont.VdcSpec, monkeypatch: pytest.MonkeyPatch

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 import opennebula_tenancy as ont
-from opennebula_tenancy import vm_waiting
+from opennebula_tenancy import vm_removal, vm_waiting
 from opennebula_tenancy.emulator import Config, Emulator, Fault, FaultKind, monitoring
 from opennebula_tenancy.vm_size import VmSize
 from opennebula_tenancy.vms import Vms
@@ -94,8 +94,9 @@ class TestDriversThatNeverAnswer:
 
     @pytest.mark.parametrize("action", ["cancel", "resize_disk", "deploy"])
     def test_a_machine_that_is_stuck_so_can_be_deleted(
-        self, server: Emulator, world: World, vms: Vms, action: str
+        self, server: Emulator, world: World, vms: Vms, action: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(vm_removal, "_SETTLING_S", 0.1)
         before = world.shot()
         vm = vms.ensure(world.spec())
         for name in {action, "shutdown"}:
