@@ -3,6 +3,8 @@
 Credentials go to Waldur and nowhere else: not into a log, an error or OpenNebula's templates.
 """
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 import attrs
@@ -37,7 +39,7 @@ class AccountNotes:
     offering: Offering
     resource: ResourceRecord
 
-    def hand_over(self, tenant: Vdc, order: UUID | None = None) -> None:
+    def hand_over(self, tenant: Vdc, order: UUID | None = None, sent: Mapping[str, Any] | None = None) -> None:
         """Show the credentials of a new account, and make sure that they are what OpenNebula takes.
 
         A password that was random, and set by a run that was killed before it could show it, is known to nobody: it is
@@ -45,7 +47,9 @@ class AccountNotes:
 
         Args:
             tenant: The tenant, which has an account where the offering has them.
-            order: The order that it is done for. Once another agent has ended it, what is shown is not reset any more.
+            order: The order that it is done for. Once another agent has ended it, what that one shows is not reset any
+                more.
+            sent: All of the metadata as this run has replaced it, if it has: maybe that of another agent.
 
         Raises:
             OrderProblem: Waldur does not show them, or they are changed again and again.
@@ -56,18 +60,21 @@ class AccountNotes:
             return
         if (admin := tenant.admin) is None:  # pragma: no cover  # what was made has one, or else is no success
             raise OrderProblem("The tenant has no administrator account.")
+        written = _in_metadata(sent or {})
         for _ in range(_ROUNDS):
             if (known := admin.credentials()) is None:
                 if (shown := self._shown()) is not None and admin.takes(shown.password):
                     return
-                # As late as can be: another agent that has ended the order has handed over what logs in.
-                if order is not None and self._is_ended(order) and self._shown() is not None:
+                # As late as can be: another agent that has ended the order has handed over what logs in, and if that
+                # is shown no more, because this run wrote over it, nobody can read it.
+                if order is not None and self._is_ended(order) and self._shown() not in {None, written}:
                     return
                 try:
                     known = admin.reset_password()
                 except VerificationFailed:  # that of another agent at the same order came after it
                     continue
             # Another agent at the same order may have found the password unknown, and reset it.
+            written = known
             if self.show(known) and admin.takes(known.password):
                 return
         raise OrderProblem(f"The credentials of {admin.name} could not be shown in Waldur.")
@@ -98,7 +105,7 @@ class AccountNotes:
             TenancyError: OpenNebula refused, or is not there.
             WaldurError: Waldur refused, or is not there.
         """
-        if not self._are_shown or derived is None or _in_metadata(self.resource) == derived:
+        if not self._are_shown or derived is None or _in_metadata(self.resource.backend_metadata) == derived:
             return
         tenant = self.offering.cloud.vdcs.get(int(self.resource.backend_id))
         if tenant.key == self.resource.key:
@@ -147,15 +154,15 @@ class AccountNotes:
         return self.offering.settings.backend_settings.create_opennebula_user
 
     def _shown(self) -> Credentials | None:
-        found = _in_metadata(self.offering.waldur.resource(self.resource.uuid))
+        found = _in_metadata(self.offering.waldur.resource(self.resource.uuid).backend_metadata)
         if found is not None:
             self.offering.redaction.learn(found.password)
         return found
 
 
-def _in_metadata(resource: ResourceRecord) -> Credentials | None:
+def _in_metadata(metadata: Mapping[str, Any]) -> Credentials | None:
     """The credentials that stand beside a resource."""
-    username, password = resource.backend_metadata.get(USERNAME), resource.backend_metadata.get(PASSWORD)
+    username, password = metadata.get(USERNAME), metadata.get(PASSWORD)
     if not (isinstance(username, str) and isinstance(password, str) and password):
         return None
     return Credentials(username, password)

@@ -21,8 +21,10 @@ from onetenant_waldur.stop import stop_on_signals
 from onetenant_waldur.waldur_calls import Patience
 
 
-PATIENCE = Patience(connect_s=5, read_s=5, attempts=2, wait_s=0.01, wait_max_s=0.05)
-RETRY = ont.RetryPolicy(attempts=3, budget_s=5, wait_s=0.002, wait_max_s=0.01, settle_s=0.005)
+_ANSWER_S = 30.0
+"""Seconds that an answer may take, also on a machine that is busy with all of this."""
+PATIENCE = Patience(connect_s=_ANSWER_S, read_s=_ANSWER_S, attempts=2, wait_s=0.01, wait_max_s=0.05)
+RETRY = ont.RetryPolicy(attempts=3, budget_s=60, wait_s=0.002, wait_max_s=0.01, settle_s=0.005)
 _HASTY = Pace(first_s=0.02, most_s=0.2)
 PACES = Paces(outage=_HASTY, denial=_HASTY, order=_HASTY)
 """Agents that hurry: what is minutes elsewhere is hundredths of a second here."""
@@ -35,7 +37,7 @@ def hasty_agent(document: Mapping[str, Any], redaction: log.Redaction | None = N
     return Agent(
         settings.parse(dict(document)),
         patience=PATIENCE,
-        timeout=ont.Timeout(connect_s=5, read_s=5),
+        timeout=ont.Timeout(connect_s=_ANSWER_S, read_s=_ANSWER_S),
         retry=RETRY,
         paces=PACES,
         redaction=redaction,

@@ -21,7 +21,7 @@ def write_notes(
     *,
     limits: Mapping[str, int | float] | None = None,
     metadata: Mapping[str, Any] | None = None,
-) -> None:
+) -> Mapping[str, Any] | None:
     """Tell Waldur what a resource really has, and what its users are to see; what is there already is not sent.
 
     Waldur replaces limits and metadata as a whole. So they are read right before, and what is not named here stays. A
@@ -32,6 +32,10 @@ def write_notes(
         resource: The resource.
         limits: Limits, in Waldur's units.
         metadata: Entries of the metadata.
+
+    Returns:
+        All of the metadata, as it was sent: what another agent has written since it was read is not in it, and gone.
+        None where nothing was sent.
 
     Raises:
         WaldurError: Waldur refused, or is not there.
@@ -44,8 +48,10 @@ def write_notes(
     if all_limits != found.limits:
         _if_there(offering, lambda: waldur.set_limits(resource, all_limits))
     all_metadata = {**found.backend_metadata, **(metadata or {})}
-    if all_metadata != found.backend_metadata:
-        _if_there(offering, lambda: waldur.set_backend_metadata(resource, all_metadata))
+    if all_metadata == found.backend_metadata:
+        return None
+    _if_there(offering, lambda: waldur.set_backend_metadata(resource, all_metadata))
+    return all_metadata
 
 
 def _if_there(offering: Offering, tell: Callable[[], None]) -> None:

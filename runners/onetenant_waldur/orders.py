@@ -183,17 +183,42 @@ class OrderLife:
     def _fail(self, error: Exception) -> Tally:
         """End an order that cannot be carried out, unless somebody has ended it meanwhile."""
         # Waldur does not ask: it would mark the resource of an order that is done, as another agent may have seen to.
-        state = self._waldur.order_state(self._order.uuid)
-        if state == EXECUTING:
+        if (state := self._waldur.order_state(self._order.uuid)) == EXECUTING:
             put_back = self._put_back(error)
             is_left = put_back is not error and self._order.type == CREATE
-            if is_left:
-                self._note(LEFT_BEHIND)
-            tally = self._err(put_back)
-            # It is looked after again, as if the creation had been cancelled.
-            return attrs.evolve(tally, left=int(is_left))
+            if (state := self._waldur.order_state(self._order.uuid)) == EXECUTING:
+                if is_left:
+                    self._note(LEFT_BEHIND)
+                tally = self._err(put_back)
+                if (state := self._waldur.order_state(self._order.uuid)) != DONE:
+                    # It is looked after again, as if the creation had been cancelled.
+                    return attrs.evolve(tally, left=int(is_left))
+            if state == DONE:
+                return self._put_right(error)
         self._log.warning("order_ended_meanwhile", state=state, reason=str(error))
         return self._undo(self._work()) if self._is_unwanted(state) else Tally(skipped=1)
+
+    def _put_right(self, error: Exception) -> Tally:
+        """Do again what this run has taken back while another agent, which did not fail, has ended the order well.
+
+        Nothing in Waldur keeps one from failing an order that another is about to end. Of a resource whose end was
+        done at that very moment, Waldur then says that it is well, until a report finds that it is not there.
+        """
+        self._log.warning("order_done_meanwhile", reason=str(error))
+        resource = self._waldur.resource(self._order.resource)
+        work = self._work_on(resource)
+        try:
+            self._step(work, resource)()
+        except (OrderProblem, *WORK_ERRORS) as failure:
+            self._raise_if_nobodys(failure)
+            return self._err(failure)
+        if resource.state == FAILED:
+            try:
+                self._waldur.set_resource_ok(resource.uuid)
+            except WaldurRefused as refusal:  # a call that came later, and for some was only for staff
+                self._log.info("resource_not_marked", reason=str(refusal))
+        self._after(work)
+        return Tally(done=1)
 
     def _is_unwanted(self, state: str) -> bool:
         """Whether what was done for an order that is in this state is to be taken back.

@@ -126,7 +126,7 @@ class StateRefresh:
         same = (now.state, now.backend_id) == (resource.state, resource.backend_id)
         return same and (limits is None or now.limits == limits)
 
-    def _tell(self, call: str, resource: ResourceRecord, tell: Callable[[], None]) -> None:
+    def _tell(self, call: str, resource: ResourceRecord, tell: Callable[[], object]) -> None:
         """Tell Waldur something that it can do without. A call that it does not have is not sent again."""
         if call in self._missing_calls:
             return

@@ -46,8 +46,8 @@ class VdcOrders:
     def create(self) -> None:
         """Make the tenant, and tell Waldur what it really has."""
         tenant = self._ensure()
-        self._note(tenant, self._terms.components.limits(tenant.quota()))
-        self._account.hand_over(tenant, self._order.uuid)
+        sent = self._note(tenant, self._terms.components.limits(tenant.quota()))
+        self._account.hand_over(tenant, self._order.uuid, sent)
 
     def update(self) -> None:
         """Set the limits that the order names; the others stay."""
@@ -157,11 +157,11 @@ class VdcOrders:
         shown = self._resource.backend_metadata.get(_SUBNET)
         return shown if network is None and isinstance(shown, str) else None
 
-    def _note(self, tenant: Vdc, limits: Mapping[str, int | float] | None = None) -> None:
-        """Tell Waldur what the tenant is."""
+    def _note(self, tenant: Vdc, limits: Mapping[str, int | float] | None = None) -> Mapping[str, Any] | None:
+        """Tell Waldur what the tenant is; see `write_notes` for what is returned."""
         if self._resource.backend_id != str(tenant.id):
             self._waldur.set_backend_id(self._resource.uuid, str(tenant.id))
-        write_notes(
+        return write_notes(
             self._task.offering,
             self._resource.uuid,
             limits=limits,

@@ -95,7 +95,8 @@ def test_one_fault_at_any_call_and_one_more_cycle_end_as_an_undisturbed_cycle(
     code = REFUSED_BY_WALDUR if side == "waldur" else 0x2000
     faults_of(world, side).arm(Fault(kind=kind, call=index, delay_s=DELAY_S, code=code))
     world.cycle(read_s=read_s(kind))
-    assert len(faults_of(world, side).calls) > index
+    if kind is not FaultKind.DELAY:  # where an answer before that one may have been late as well
+        assert len(faults_of(world, side).calls) > index
     faults_of(world, side).arm()
     world.cycle()
     if kind is FaultKind.REFUSE and world.waldur.order(order).state == "erred":

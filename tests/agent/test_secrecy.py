@@ -1,89 +1,39 @@
 """No password, no session string and no token is anywhere but where it belongs, whatever goes wrong meanwhile."""
 
-import base64
 import io
 import logging
 import random
 import traceback
-import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import attrs
 import pytest
 
 import opennebula_tenancy as ont
 from agent import accounts
 from agent.offers import Offers, new_offers
+from agent.overheard import Overheard, as_oneadmin, in_waldur
 from agent.world import PLUGIN_OPTIONS, World
 from onetenant_waldur import log, settings
 from onetenant_waldur.agent import Agent, Mode
 from onetenant_waldur.marketplace import Component, Placed
 from onetenant_waldur.mischief import Mischief, Trap
-from onetenant_waldur.notes import PASSWORD
 from onetenant_waldur.waldur_calls import WaldurError
-from opennebula_tenancy.emulator import Fault, FaultKind, server
-from opennebula_tenancy.emulator.wire import read_call
+from opennebula_tenancy.emulator import Fault, FaultKind
 from tenants.pace import QUICK
-from tenants.snapshot import POOLS
 
 
 OPERATOR = "canary-of-the-operator-7f3a"
 """The password of the agent's account."""
 STRANGER = "canary-that-is-wrong-91c2"
-SETTING = {"one.user.allocate": 2, "one.user.passwd": 2, "one.user.chauth": 3}
-"""Which of all parameters of a method is a password."""
 SET_METADATA = "POST /api/marketplace-provider-resources/{uuid}/set_backend_metadata/"
 BOTH = (Mode.ORDER_PROCESS, Mode.REPORT)
 STORM = tuple(Fault(kind=kind) for kind in FaultKind if kind not in {FaultKind.DELAY, FaultKind.REFUSE})
 REFUSED = ("one.user.allocate", "one.user.chauth", SET_METADATA)
 """What orders are refused for good at."""
 LIBRARIES = {"urllib3", "httpx", "httpcore", "opennebula_tenancy"}
-
-
-@attrs.define
-class Overheard:
-    """What OpenNebula is told that nobody else is to know.
-
-    Attributes:
-        secrets: Every password and every session string that was ever sent, accepted or not.
-        passwords: Those of them that were to be set.
-    """
-
-    secrets: set[str] = attrs.field(factory=set)
-    passwords: set[str] = attrs.field(factory=set)
-
-    @classmethod
-    def everywhere(cls, patch: pytest.MonkeyPatch) -> "Overheard":
-        """Listen to all that embedded servers are sent, also to what they never look at or refuse."""
-        overheard = cls()
-
-        def reading(body: bytes) -> Any:
-            name, values = read_call(body)
-            overheard.hear(name, values)
-            return name, values
-
-        patch.setattr(server, "read_call", reading)
-        return overheard
-
-    def hear(self, name: str, values: Any) -> None:
-        if values and isinstance(values[0], str):
-            self.secrets |= {values[0], values[0].partition(":")[2]}
-        if name in SETTING:
-            self.passwords.add(values[SETTING[name]])
-            self.secrets.add(values[SETTING[name]])
-
-    def found_in(self, texts: dict[str, str]) -> list[tuple[str, str]]:
-        """Which secret is in which text, as it is or written otherwise."""
-        forms = [
-            (secret, form)
-            for secret in filter(None, self.secrets)
-            for form in {secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode()}
-        ]
-        return [(where, secret) for where, text in texts.items() for secret, form in forms if form in text]
 
 
 @pytest.fixture(name="raised")
@@ -108,7 +58,7 @@ def _offers() -> Iterator[Offers]:
         world = offers.world
         world.raw("one.user.passwd", 0, OPERATOR)
         world.server.auth = f"oneadmin:{OPERATOR}"
-        offers.sell_machines(offers.tenant(), vm_timeout_s=20)
+        offers.sell_machines(offers.tenant(), vm_timeout_s=60)
         world.waldur.add_offering("Second", [Component("cpu", "CPU")], plugin_options=PLUGIN_OPTIONS)
         yield offers
 
@@ -130,31 +80,6 @@ def documents(offers: Offers, folder: Path) -> tuple[dict[str, Any], dict[str, A
 def texts_of(error: BaseException) -> str:
     """Whatever a person is shown of an error."""
     return "".join([*traceback.format_exception(error), repr(error), str(error), repr(vars(error))])
-
-
-def as_oneadmin(world: World) -> dict[str, str]:
-    """All that OpenNebula shows its administrator, pools and single objects, decrypted where it can be."""
-    found = {method: str(world.raw(method, *params)) for method, params in POOLS.items()}
-    found |= {f"one.{noun}pool.info": str(world.raw(f"one.{noun}pool.info")) for noun in ("host", "zone")}
-    found["one.templatepool.info"] = str(world.raw("one.templatepool.info", -2, -1, -1))
-    for noun in ("user", "group", "vdc"):
-        for item in ET.fromstring(found[f"one.{noun}pool.info"]).iter(noun.upper()):
-            if (ident := item.findtext("ID")) is not None:
-                found[f"{noun} {ident}"] = str(world.raw(f"one.{noun}.info", int(ident), True))
-    for item in ET.fromstring(found["one.vmpool.infoextended"]).iter("VM"):
-        found[f"VM {item.findtext('ID')}"] = str(world.raw("one.vm.info", int(item.findtext("ID") or ""), True))
-    return found
-
-
-def in_waldur(world: World) -> dict[str, str]:
-    """All that Waldur holds of orders and resources, but for the password beside each resource."""
-    found, records = {}, list[Any]([*world.waldur.state.orders, *world.waldur.state.resources])
-    for record in records:
-        values = {name: getattr(record, name) for name in attrs.fields_dict(type(record))}
-        metadata = {key: value for key, value in values.pop("backend_metadata", {}).items() if key != PASSWORD}
-        plain = {name: value for name, value in values.items() if isinstance(value, str | dict | int | None)}
-        found[f"{type(record).__name__} {record.uuid}"] = repr((plain, metadata))
-    return found
 
 
 def reprs(world: World, agents: list[Agent], documents: tuple[dict[str, Any], ...]) -> str:

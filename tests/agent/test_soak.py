@@ -9,9 +9,14 @@ from onetenant_waldur.soak import Plan, Soak
 from onetenant_waldur.soak_kinds import VdcKind
 
 
+pytestmark = pytest.mark.timeout(600)
+DEADLINE_S = 300.0
+"""Seconds for what takes some: as good as for ever, on however busy a machine."""
+
+
 @pytest.mark.parametrize(("seed", "agents"), [(1, 1), (2, 2)])
 def test_both_sides_agree_after_everything_has_gone_wrong(tmp_path: Path, seed: int, agents: int) -> None:
-    soak = Soak(Plan(orders=24, seed=seed, kills=8, agents=agents), tmp_path)
+    soak = Soak(Plan(orders=24, seed=seed, kills=8, agents=agents, deadline_s=DEADLINE_S), tmp_path)
     figures = soak.run()
     assert figures.problems == [], figures.text()
     assert figures.placed.total() == 24
@@ -22,8 +27,10 @@ def test_both_sides_agree_after_everything_has_gone_wrong(tmp_path: Path, seed: 
     assert figures.ended.total() == 24
     assert set(figures.ended) <= {"done", "erred", "canceled"}
     logs = "".join(path.read_text(encoding="utf-8") for path in tmp_path.glob("*.log"))
+    created = [one.resource for one in soak._waldur.state.orders if (one.type, one.state) == ("Create", "done")]
     passwords = [one.backend_metadata.get("opennebula_password") for one in soak._waldur.state.resources]
-    assert any(passwords)
+    # How many accounts there are, and whether any was not cancelled, is a matter of who was faster.
+    assert any(passwords) or not any(one.name.startswith("account") for one in created)
     assert not any(password in logs for password in passwords if password)
     assert "a secret of the soak" not in logs
     assert "order_done" in logs
@@ -32,7 +39,7 @@ def test_both_sides_agree_after_everything_has_gone_wrong(tmp_path: Path, seed: 
 
 
 def test_a_disagreement_is_found_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    soak = Soak(Plan(orders=4, kills=0, rate=0.0), tmp_path, [VdcKind])
+    soak = Soak(Plan(orders=4, kills=0, rate=0.0, deadline_s=DEADLINE_S), tmp_path, [VdcKind])
     settle = soak._settle
 
     def tamper() -> None:

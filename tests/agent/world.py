@@ -22,9 +22,9 @@ from tenants.snapshot import snapshot
 READ_S = 20.0
 """Seconds after which agents give up an answer: as good as never, on however busy a machine."""
 HASTY_READ_S = 0.4
-"""Seconds after which agents give up an answer where it is late on purpose."""
-DELAY_S = 1.0
-"""Seconds that an answer takes that is late on purpose."""
+"""Seconds after which agents give up an answer where it is late on purpose. On a busy machine others may be as well."""
+DELAY_S = 100.0
+"""Seconds that an answer takes that is late on purpose, if its server is not stopped before."""
 IMPATIENT = Patience(connect_s=20, read_s=READ_S, attempts=1, wait_s=0)
 PATIENT = Patience(connect_s=20, read_s=READ_S, attempts=4, wait_s=0.001, wait_max_s=0.01)
 NO_PAUSE = Pace(first_s=0, most_s=0)

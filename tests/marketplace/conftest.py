@@ -1,8 +1,10 @@
 """A marketplace of its own for each test, and the client library as the agent has it."""
 
+import httpx
 import pytest
 from waldur_api_client import AuthenticatedClient
 
+from marketplace.pace import PATIENCE_S
 from onetenant_waldur.marketplace import Marketplace
 
 
@@ -16,5 +18,6 @@ def waldur():
 def agent(waldur):
     """The library with the provider's token."""
     address = waldur.api_url.removesuffix("/api/")
-    with AuthenticatedClient(base_url=address, token=waldur.tokens["provider"], prefix="Token") as client:
+    token, timeout = waldur.tokens["provider"], httpx.Timeout(PATIENCE_S)
+    with AuthenticatedClient(base_url=address, token=token, prefix="Token", timeout=timeout) as client:
         yield client

@@ -8,6 +8,7 @@ import requests
 from waldur_api_client.api.marketplace_orders import marketplace_orders_approve_by_provider
 from waldur_api_client.models.order_approve_by_provider_request import OrderApproveByProviderRequest
 
+from marketplace.pace import PATIENCE_S
 from onetenant_waldur.marketplace import Behaviour, Component, Marketplace, OrderRefused, Plan
 from opennebula_tenancy.emulator import Fault, FaultKind
 
@@ -21,7 +22,7 @@ def call(waldur):
 
     def send(role, method, path, body=None):
         headers = {"Authorization": f"Token {waldur.tokens[role]}"}
-        return requests.request(method, waldur.api_url + path, json=body, headers=headers, timeout=5)
+        return requests.request(method, waldur.api_url + path, json=body, headers=headers, timeout=PATIENCE_S)
 
     return send
 
@@ -304,16 +305,16 @@ def test_each_marketplace_has_its_own_memory():
 
 def test_a_stopped_marketplace_has_no_address():
     with Marketplace() as waldur:
-        url = f"{waldur.api_url}version/"
+        server = waldur._server
+        assert server.socket.fileno() != -1
     with pytest.raises(RuntimeError, match="start"):
         _ = waldur.api_url
-    with pytest.raises(requests.ConnectionError):
-        requests.get(url, timeout=5)
+    assert server.socket.fileno() == -1  # its port may be somebody else's by now
 
 
 def test_the_time_of_an_answer_is_that_of_the_marketplace():
     with Marketplace(clock=lambda: dt.datetime(2031, 5, 1, 12, 30, tzinfo=dt.UTC)) as waldur:
-        answer = requests.get(f"{waldur.api_url}users/me/", timeout=5)
+        answer = requests.get(f"{waldur.api_url}users/me/", timeout=PATIENCE_S)
     assert answer.headers["Date"] == "Thu, 01 May 2031 12:30:00 GMT"
 
 
@@ -321,7 +322,7 @@ def test_the_time_of_an_answer_is_that_of_the_marketplace():
 def test_an_answer_that_it_is_too_busy_says_when_to_come_back(status, said):
     with Marketplace(Behaviour(retry_after="7")) as waldur:
         waldur.faults.arm(Fault(kind=FaultKind.REFUSE, code=status))
-        answer = requests.get(f"{waldur.api_url}users/me/", timeout=5)
+        answer = requests.get(f"{waldur.api_url}users/me/", timeout=PATIENCE_S)
     assert answer.status_code == status
     assert answer.headers.get("Retry-After") == said
 
@@ -331,7 +332,7 @@ def test_actions_and_conflicts_may_be_answered_without_a_body():
         placed = waldur.consumer().place_order(waldur.vdc, "vdc-one", LIMITS)
         url = f"{waldur.api_url}marketplace-orders/{placed.order}/approve_by_provider/"
         headers = {"Authorization": f"Token {waldur.tokens['provider']}"}
-        answers = [requests.post(url, json={}, headers=headers, timeout=5) for _ in range(2)]
+        answers = [requests.post(url, json={}, headers=headers, timeout=PATIENCE_S) for _ in range(2)]
     assert [(answer.status_code, answer.content) for answer in answers] == [(200, b""), (409, b"")]
 
 

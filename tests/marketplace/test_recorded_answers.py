@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from marketplace.pace import PATIENCE_S
 from onetenant_waldur.marketplace import Behaviour, Marketplace
 
 
@@ -138,7 +139,7 @@ class Story:
             self.waldur.api_url.removesuffix("/api/") + self.translate(asked["path"]),
             headers=headers,
             data=None if body is None else self.translate(body),
-            timeout=10,
+            timeout=PATIENCE_S,
         )
         is_json = answer.headers.get("Content-Type") == "application/json" and answer.content
         here = {
