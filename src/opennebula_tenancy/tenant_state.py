@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 _LOOKS = 3
-"""How often a tenant is looked at before it is refused for what is there."""
+"""How often a tenant is looked at before it is refused for what is there; twice where that is the same."""
 _REFUSALS = (Conflict, SettingsError, NotEmpty, PoolExhausted)
 
 
@@ -194,11 +194,14 @@ def observe(reader: Reader, spec: VdcSpec) -> TenantState:
         DuplicateObject: More than one object carries the key.
         NotAuthorized: The account does not see everything.
     """
+    said = ""
     for _ in range(_LOOKS - 1):
         try:
             return _observe(reader, spec)
-        except _REFUSALS:
-            continue
+        except _REFUSALS as error:
+            if str(error) == said:
+                raise
+            said = str(error)
     return _observe(reader, spec)
 
 
