@@ -35,7 +35,7 @@ def write_notes(
 
     Returns:
         All of the metadata, as it was sent: what another agent has written since it was read is not in it, and gone.
-        None where nothing was sent.
+        None where it was not sent.
 
     Raises:
         WaldurError: Waldur refused, or is not there.

@@ -1,5 +1,6 @@
 """The life of an order: accepted, carried out, acknowledged last; resumed and never restarted."""
 
+import contextlib
 import traceback
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -186,15 +187,20 @@ class OrderLife:
         if (state := self._waldur.order_state(self._order.uuid)) == EXECUTING:
             put_back = self._put_back(error)
             is_left = put_back is not error and self._order.type == CREATE
-            if (state := self._waldur.order_state(self._order.uuid)) == EXECUTING:
-                if is_left:
-                    self._note(LEFT_BEHIND)
-                tally = self._err(put_back)
-                if (state := self._waldur.order_state(self._order.uuid)) != DONE:
-                    # It is looked after again, as if the creation had been cancelled.
-                    return attrs.evolve(tally, left=int(is_left))
+            if is_left:
+                self._note(LEFT_BEHIND)
+            ended = (state := self._waldur.order_state(self._order.uuid)) == EXECUTING
+            if ended:
+                self._err(put_back)
+                with contextlib.suppress(WaldurError):  # it has ended, whether that is seen or not
+                    state = self._waldur.order_state(self._order.uuid)
             if state == DONE:
                 return self._put_right(error)
+            if ended or is_left:
+                if not ended:
+                    self._log.error("order_ended_meanwhile", state=state, reason=str(put_back))
+                # What is left is looked after again, as if the creation had been cancelled.
+                return Tally(erred=1, left=int(is_left))
         self._log.warning("order_ended_meanwhile", state=state, reason=str(error))
         return self._undo(self._work()) if self._is_unwanted(state) else Tally(skipped=1)
 
@@ -205,19 +211,20 @@ class OrderLife:
         done at that very moment, Waldur then says that it is well, until a report finds that it is not there.
         """
         self._log.warning("order_done_meanwhile", reason=str(error))
+        if self._order.type == CREATE and self._waldur.has_other_orders(self._order):
+            return Tally(skipped=1)  # what it made has been changed since, or ended: these orders say how it is to be
         resource = self._waldur.resource(self._order.resource)
         work = self._work_on(resource)
         try:
             self._step(work, resource)()
         except (OrderProblem, *WORK_ERRORS) as failure:
-            self._raise_if_nobodys(failure)
+            # Not left for later where it is an outage: nobody would take up an order that is done.
             return self._err(failure)
         if resource.state == FAILED:
             try:
                 self._waldur.set_resource_ok(resource.uuid)
             except WaldurRefused as refusal:  # a call that came later, and for some was only for staff
                 self._log.info("resource_not_marked", reason=str(refusal))
-        self._after(work)
         return Tally(done=1)
 
     def _is_unwanted(self, state: str) -> bool:

@@ -99,7 +99,8 @@ def generation_of(group: GroupRecord) -> int:
 def _present(group: GroupRecord, name: str) -> int | None:
     """The id of an account, None where it was removed: OpenNebula gives no id twice."""
     user_id = _number(group, name)
-    return None if user_id == _number(group, ADMIN_GONE) else user_id
+    last_gone = _number(group, ADMIN_GONE)
+    return None if user_id is None or (last_gone is not None and user_id <= last_gone) else user_id
 
 
 def _number(group: GroupRecord, name: str) -> int | None:

@@ -145,6 +145,9 @@ class AdminWork:
         return WentAway(f"the account {state.name} was removed while it was made")
 
     def _remove(self, user_id: int) -> None:
+        if admin_mark.claimed_after(read_group(self._rpc, self._group())) is not None:
+            # From now on nobody else is taken for the account that was claimed.
+            self._calls.mark_group(self._group(), admin_mark.bound_to(user_id))
         self._calls.remove_user(user_id)
         self._calls.mark_group(self._group(), admin_mark.gone(user_id))
 

@@ -15,7 +15,7 @@ from opennebula_tenancy import ownership, tenant_mark
 from opennebula_tenancy._wire.template import render
 from opennebula_tenancy._wire.vm_records import VmRecord
 from opennebula_tenancy.converging import Converging
-from opennebula_tenancy.errors import PoolExhausted, SettingsError, VerificationFailed, WrongState
+from opennebula_tenancy.errors import PoolExhausted, SettingsError, VerificationFailed, WaitTimeout, WrongState
 from opennebula_tenancy.networking_search import find_networking
 from opennebula_tenancy.tenant_search import read_group
 from opennebula_tenancy.vm_search import read_own
@@ -153,6 +153,8 @@ class FloatingIps(Converging):
             if item is not None:
                 self._converge("one.vm.detachnic", vm_id, item.nic_id, look=lambda: None if held()[1] else vm_id)
 
+        if held()[1] is None:
+            return
         self._once_at_rest(vm_id, detach, timeout_s)
 
         def look() -> bool | None:
@@ -171,8 +173,11 @@ class FloatingIps(Converging):
         for rounds_left in reversed(range(_ROUNDS)):
             try:
                 change()
-            except WrongState:
-                now = wait_until_settled(self._rpc, vm_id, timeout_s=timeout_s)
+            except WrongState as refusal:
+                try:
+                    now = wait_until_settled(self._rpc, vm_id, timeout_s=timeout_s)
+                except WaitTimeout:
+                    raise refusal from None
                 if not rounds_left or not (now.status.is_running or now.status.is_off):
                     raise
             else:

@@ -145,18 +145,25 @@ class RouterWork:
         """
         self._removal.strays(network)
         with self._undo.making(self._left, self._undo_made) as making:
-            try:
-                router = self._allocate(self._spec, network, held.vrrp_id or self._spec.keepalived_id)
-            except ApiError:
-                # Where the gateway's address floats, the router of another run for this tenant may have it already.
-                if (other := self._other_router(None)) is None:
-                    raise
+            # That of another run for this tenant is taken: a second one would stay where this run was killed now.
+            if self._undo.shared and (other := self._other_router(None)) is not None:
                 router, making.ours = other, False
+            else:
+                router, making.ours = self._make(network, held)
             self._made = router.id
         if making.ours and self._spec.is_shared:
             self._settle_number(router.id, self._spec)
         # One that was just made has no machines yet; instantiating them reads it.
         return attrs.evolve(held, routers=(router,))
+
+    def _make(self, network: NetworkRecord, held: Networking) -> tuple[RouterRecord, bool]:
+        try:
+            return self._allocate(self._spec, network, held.vrrp_id or self._spec.keepalived_id), True
+        except ApiError:
+            # Where the gateway's address floats, the router of another run for this tenant may have it already.
+            if (other := self._other_router(None)) is None:
+                raise
+            return other, False
 
     def _allocate(self, spec: NetworkSpec, network: NetworkRecord, number: int | None) -> RouterRecord:
         name = f"{self._tenant.name}_router"

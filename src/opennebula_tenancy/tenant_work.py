@@ -211,7 +211,7 @@ class TenantWork:
             calls.mark_group(group_id, tenant_mark.UNSETTLED)
         self._mend(differences, mend)
         self.credentials = admin.credentials or self.credentials
-        if state.vdc is None and state.group is None:
+        if state.vdc is None and state.group is None and not self._undo.shared:
             return self._look_at_new(state, network, group_id)
         return observe(self._rpc, spec)
 

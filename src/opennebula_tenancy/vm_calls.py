@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from opennebula_tenancy._wire.template import render
 from opennebula_tenancy.converging import MERGE, Converging
-from opennebula_tenancy.errors import ApiError, NotFound, WrongState
+from opennebula_tenancy.errors import ApiError, NotFound, OutcomeUnknown, WrongState
 from opennebula_tenancy.vm_mark import of_phase
 from opennebula_tenancy.vm_search import one_of, vms_of_key
 from opennebula_tenancy.vm_status import LcmState, VmState, VmStatus
@@ -16,6 +16,7 @@ from opennebula_tenancy.vm_waiting import read_vm
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from opennebula_tenancy._transport.rpc import CallRecord
     from opennebula_tenancy._wire.template import Template
     from opennebula_tenancy._wire.vm_records import VmRecord
     from opennebula_tenancy.vm_mark import Phase
@@ -102,7 +103,7 @@ class VmCalls(Converging):
         """Begin to power off a machine; by its plug also one whose system is about to shut down.
 
         Returns:
-            Whether it was done here; False where it was off, or about to be, before.
+            Whether it was done here, or may have been; False where it was off, or about to be, before.
         """
 
         def goes_off(vm: VmRecord) -> bool:
@@ -110,13 +111,18 @@ class VmCalls(Converging):
                 return vm.status.is_off
             return not hard or (vm.history is not None and vm.history[1] == _POWEROFF_HARD)
 
-        look = self._when(vm_id, goes_off)
+        look, perhaps = self._when(vm_id, goes_off), False
+
+        def hear(record: CallRecord) -> None:
+            nonlocal perhaps
+            perhaps |= record.mutates and record.outcome == OutcomeUnknown.__name__
+
         try:
-            self._rpc.mutate("one.vm.action", "poweroff-hard" if hard else "poweroff", vm_id, look=look)
+            self._rpc.overheard(hear).mutate("one.vm.action", "poweroff-hard" if hard else "poweroff", vm_id, look=look)
         except ApiError:
             if look() is None:
                 raise
-            return False
+            return perhaps
         return True
 
     def power_on(self, vm_id: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opennebula_tenancy.errors import EnteredFailureState, WrongState
+from opennebula_tenancy.errors import EnteredFailureState, VerificationFailed, WaitTimeout, WrongState
 from opennebula_tenancy.vm_calls import VmCalls
 from opennebula_tenancy.vm_mark import Phase, phase_of
 from opennebula_tenancy.vm_search import read_own
@@ -76,8 +76,12 @@ class VmPower:
                 if step(vm):
                     return
             except (EnteredFailureState, WrongState) as error:
-                now = wait_until_settled(self._rpc, vm_id, timeout_s=timeout_s)
+                try:
+                    now = wait_until_settled(self._rpc, vm_id, timeout_s=timeout_s)
+                except WaitTimeout:
+                    raise error from None
                 passing = isinstance(error, WrongState) and (now.status.is_running or now.status.is_off)
                 changed = is_changed(now, vm) or phase_of(now) is not phase_of(vm)
                 if not rounds_left or now.status.has_failed or not (passing or changed):
                     raise
+        raise VerificationFailed(f"VM {vm_id} was powered {_ROUNDS} times, and somebody undid it each time")

@@ -60,12 +60,23 @@ def remove_vm(rpc: Rpc, vm_id: int, key: str, *, timeout_s: float | None, unfini
         calls.ask_to_end(vm_id)
     except WrongState:
         # One that is deleted while it is being resized is never counted right again: it is given some time.
-        if timeout_s is not None and is_being_resized(read_vm(rpc, vm_id).status):
+        if timeout_s is not None and _is_being_resized(rpc, vm_id):
+            began_s = time.monotonic()
             with contextlib.suppress(WaitTimeout, WentAway):
                 wait_until_settled(rpc, vm_id, timeout_s=min(_SETTLING_S, timeout_s * _PATIENCE_ONCE_MORE))
-        calls.terminate(vm_id)
+            timeout_s = max(0.0, timeout_s - (time.monotonic() - began_s))
+            calls.terminate(vm_id)
+        else:
+            calls.delete(vm_id)
     if timeout_s is not None:
         await_end(rpc, vm, timeout_s=timeout_s)
+
+
+def _is_being_resized(rpc: Rpc, vm_id: int) -> bool:
+    try:
+        return is_being_resized(read_vm(rpc, vm_id).status)
+    except WentAway:
+        return False
 
 
 def await_end(rpc: Rpc, before: VmRecord, *, timeout_s: float) -> None:

@@ -91,7 +91,8 @@ class VmResize:
         """Bring the machine to the size, and to where it was powered.
 
         Another run may be at the same machine, and somebody may power it on or off: where that was in the way of a
-        step, it begins anew from what there is by then. Of two runs for different sizes, the later one wins.
+        step, it begins anew from what there is by then. Of two runs for different sizes, one that the disk was outgrown
+        for fails.
 
         Args:
             vm: The machine as it was read a moment ago, if it was.
@@ -125,14 +126,15 @@ class VmResize:
 
     def _converge(self, undo: Compensations) -> None:
         """Bring the machine to the size, once more wherever somebody has changed it meanwhile."""
-        in_vain = 0
+        in_vain, said = 0, ""
         for rounds_left in reversed(range(_ROUNDS)):
             began = Target.of(self._vm)
             try:
                 self._bring(undo)
             except (WrongState, EnteredFailureState) as error:
-                if not self._was_disturbed(error) or not rounds_left:
+                if not self._was_disturbed(error) or not rounds_left or said == str(error):
                     raise
+                said = str(error)
             else:
                 if self._is_met:
                     return
@@ -283,7 +285,8 @@ class VmResize:
                 now = read_own(self._rpc, self._id, self._key)
                 if isinstance(error, EnteredFailureState) and is_changed(now, self._vm):
                     raise
-                self._vm = now
+                if now.status.stays:
+                    self._vm = now
                 log.info("its plug is pulled: %s", error)
             else:
                 return
