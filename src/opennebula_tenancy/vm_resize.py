@@ -132,7 +132,9 @@ class VmResize:
             try:
                 self._bring(undo)
             except (WrongState, EnteredFailureState) as error:
-                if not self._was_disturbed(error) or not rounds_left or said == str(error):
+                # One that fails twice in the same way does so by itself; a refusal comes of where it is just then.
+                fails_again = isinstance(error, EnteredFailureState) and str(error) == said
+                if fails_again or not self._was_disturbed(error) or not rounds_left:
                     raise
                 said = str(error)
             else:
